@@ -264,21 +264,20 @@ func adoptable(text string, created, now time.Time) (since time.Time, ok bool) {
 
 // adopt takes over one container of a report of an earlier run. If that was a
 // first verdict, for which there is no Event yet, only the start of the incident
-// is taken over.
+// is taken over; of one that is to come, because the clock was ahead, all but the start.
 func (t *podState) adopt(u podwatch.Update, c Container, now time.Time) {
-	since, ok := adoptable(c.Since, u.Created, now)
-	if !ok {
-		return
-	}
+	since, past := adoptable(c.Since, u.Created, now)
 	of := t.container(diagnosis.Subject{UID: u.UID, Kind: diagnosis.Kind(c.Kind), Name: c.Name})
-	of.earlier, of.timed = earlierIncident{c.Image, since}, since
+	if past {
+		of.earlier, of.timed = earlierIncident{c.Image, since}, since
+	}
 	if slices.ContainsFunc(c.Evidence, func(e Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
 		t.first = true
 		return
 	}
 	of.final = c.Image
 	of.event = announcement{diagnosis.Cause(c.Cause), c.Image}
-	if now.Sub(t.at) < eventDoubt {
+	if past && now.Sub(t.at) < eventDoubt {
 		of.unsure = c.Summary
 	}
 	of.counted = counted{diagnosis.Cause(c.Cause), since.Unix()}

@@ -730,6 +730,16 @@ func TestRestartedAgentAfterAFirstVerdict(t *testing.T) {
 	}
 }
 
+// What an agent has said whose clock was ahead is not said again.
+func TestClockWasAhead(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound, sinceLater(time.Hour)))
+	if err := d.try(u, true, verdict("app", diagnosis.TagNotFound, sinceLater(10*time.Minute))); err != nil {
+		t.Error(err)
+	}
+	d.want("the same verdict", 1, 1)
+}
+
 // Who may change a pod's annotations does not set when its incident begins to a time that
 // is to come.
 func TestForgedBeginning(t *testing.T) {
