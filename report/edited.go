@@ -49,7 +49,7 @@ func (t *podState) edited(u podwatch.Update, now rendering, condition *corev1.Po
 }
 
 // removals are when reports were removed from pods, as far as it is less than
-// rewriteInterval ago. It is safe for use by many goroutines.
+// restoreInterval ago. It is safe for use by many goroutines.
 type removals struct {
 	mu sync.Mutex
 	at map[string]time.Time // by uid
@@ -63,13 +63,13 @@ func (r *removals) wait(uid string, now time.Time) time.Duration {
 	if !there {
 		return 0
 	}
-	return max(rewriteInterval-now.Sub(at), 0)
+	return max(restoreInterval-now.Sub(at), 0)
 }
 
 // note records a removal, and forgets those that are long ago.
 func (r *removals) note(uid string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.at, func(_ string, at time.Time) bool { return now.Sub(at) >= rewriteInterval })
+	maps.DeleteFunc(r.at, func(_ string, at time.Time) bool { return now.Sub(at) >= restoreInterval })
 	r.at[uid] = now
 }

@@ -31,7 +31,7 @@ func forged(annotations map[string]string, key, text string) map[string]string {
 }
 
 // Whoever may write to a pod can forge its report: the agent writes its own
-// again, but not more often than once a minute.
+// again, but not more often than once in 20 seconds.
 func TestEditedReportIsWrittenAgain(t *testing.T) {
 	t.Parallel()
 	const lie = `{"schema":"whypull.dev/v1","node":"worker-3","observedAt":"2026-01-02T03:04:05Z","containers":[]}`
@@ -53,9 +53,9 @@ func TestEditedReportIsWrittenAgain(t *testing.T) {
 				if err := d.try(d.seen(forged(d.annotations(), tt.key, tt.text)), true, v); err != nil {
 					t.Error(err)
 				}
-				d.want("within the minute", 1+i, 1)
-				d.wantAgain("within the minute", 50*time.Second)
-				d.later(50 * time.Second)
+				d.want("too soon", 1+i, 1)
+				d.wantAgain("too soon", 10*time.Second)
+				d.later(10 * time.Second)
 				if err := d.try(d.seen(forged(d.annotations(), tt.key, tt.text)), true, v); err != nil {
 					t.Error(err)
 				}
@@ -128,7 +128,7 @@ func TestForgedDate(t *testing.T) {
 }
 
 // Reports are removed from pods that do not fail, however often somebody writes
-// them, but not more often than once a minute.
+// them, but not more often than once in 20 seconds.
 func TestForgedReportOfAPodThatDoesNotFail(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -139,20 +139,20 @@ func TestForgedReportOfAPodThatDoesNotFail(t *testing.T) {
 		}
 		d.want("removed", 1+i, 0)
 		d.wantRemoved()
-		d.later(20 * time.Second)
+		d.later(5 * time.Second)
 		d.p = d.publisher.Pod("uid-1") // the loop has dropped the pod
 		if err := d.try(d.seen(lie), true); !errors.Is(err, agent.ErrDeferred) {
 			t.Errorf("got error %v, want %v", err, agent.ErrDeferred)
 		}
 		d.want("deferred", 1+i, 0)
-		d.wantAgain("deferred", 40*time.Second)
-		d.later(40 * time.Second)
+		d.wantAgain("deferred", 15*time.Second)
+		d.later(15 * time.Second)
 	}
 	for i := range 100 {
 		d.publisher.removed.note(fmt.Sprint(i), d.at)
 		d.later(10 * time.Second)
 	}
-	if got := len(d.publisher.removed.at); got > 6 {
-		t.Errorf("got %d removals in memory, want those of a minute", got)
+	if got := len(d.publisher.removed.at); got > 2 {
+		t.Errorf("got %d removals in memory, want those of 20 seconds", got)
 	}
 }

@@ -28,6 +28,10 @@ type Writer interface {
 // causes.
 const rewriteInterval = time.Minute
 
+// restoreInterval is the minimum time between two writes to a pod that undo what somebody
+// has changed.
+const restoreInterval = 20 * time.Second
+
 // Queue is the queue of pods to process.
 type Queue interface {
 	// Again queues a pod again after a delay.
@@ -309,8 +313,9 @@ func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verd
 }
 
 // annotate writes the annotations if they have changed, or if somebody has edited
-// them: at once if the causes have changed or a first verdict is replaced,
-// otherwise at most once per rewriteInterval. It returns whether the pod's annotations are up to date.
+// them: at once if the causes have changed or a first verdict is replaced, otherwise at
+// most once per rewriteInterval, or restoreInterval if they were edited. It returns whether
+// the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
 	pulls := state.pullsOf(u)
 	source := digestOf(complete(verdicts, pulls, u.Unexamined, p.node, p.now()).withoutTimes())
@@ -323,8 +328,12 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	causes := now.annotations[CauseAnnotation]
 	same := digestOf(now.content) == state.content
 	edited := same && state.edited(u, now, condition)
-	if wait := rewriteInterval - p.now().Sub(state.at); wait > 0 && (edited || !same && causes == state.causes && !state.first) {
-		p.queue.Again(u.UID, min(wait, rewriteInterval))
+	interval := rewriteInterval
+	if edited {
+		interval = restoreInterval
+	}
+	if wait := interval - p.now().Sub(state.at); wait > 0 && (edited || !same && causes == state.causes && !state.first) {
+		p.queue.Again(u.UID, min(wait, interval))
 		if !edited {
 			return false, nil
 		}
@@ -442,7 +451,7 @@ func annotated(annotations map[string]string) bool {
 
 // clear removes whypull's annotations, if any, from a pod that no longer fails, and
 // ends its condition, if any. A report that this run of the agent has not written is
-// removed at most once per rewriteInterval; until then the error is agent.ErrDeferred.
+// removed at most once per restoreInterval; until then the error is agent.ErrDeferred.
 func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
 	condition := p.condition(u, state, nil)
 	if state.content == (digest{}) && !annotated(u.Annotations) && condition == nil {
