@@ -542,7 +542,7 @@ func (p *Publisher) sayLater(u podwatch.Update, state *podState) bool {
 func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 	err := p.writer.Event(ctx, e)
 	countWrite(p.metrics, err)
-	if err != nil {
+	if err != nil && !errors.Is(err, kube.ErrUnguarded) { // which is logged once, and not for each Event
 		p.log.Warn("create event failed", "namespace", e.Namespace, "pod", e.Regarding.Name, "reason", e.Reason, "err", err)
 	}
 	return err
