@@ -407,7 +407,8 @@ func TestUnprovenCredential(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a := newAsker()
-				var asked, now, most atomic.Int32
+				var asked atomic.Int32
+				var open atOnce
 				var wg sync.WaitGroup
 				ask := func(i int, q question, get func() registry.Answer) {
 					wg.Go(func() {
@@ -423,15 +424,13 @@ func TestUnprovenCredential(t *testing.T) {
 					q.cred[0] = 1
 					ask(i, q, func() registry.Answer {
 						asked.Add(1)
-						most.Store(max(most.Load(), now.Add(1)))
-						time.Sleep(time.Second)
-						now.Add(-1)
+						open.hold(time.Second)
 						return tc.answer
 					})
 				}
 				wg.Wait()
-				if int(asked.Load()) != tc.asked || int(most.Load()) != tc.most {
-					t.Errorf("sent %d times, %d at once; want %d and %d", asked.Load(), most.Load(), tc.asked, tc.most)
+				if int(asked.Load()) != tc.asked || int(open.most.Load()) != tc.most {
+					t.Errorf("sent %d times, %d at once; want %d and %d", asked.Load(), open.most.Load(), tc.asked, tc.most)
 				}
 			})
 		})

@@ -365,19 +365,27 @@ func TestQuestionsOfOneNamespaceAreBounded(t *testing.T) {
 	})
 }
 
+// atOnce counts how many requests are made at a time.
+type atOnce struct{ now, most atomic.Int32 }
+
+// hold makes a request that takes so long.
+func (o *atOnce) hold(d time.Duration) {
+	o.most.Store(max(o.most.Load(), o.now.Add(1)))
+	defer o.now.Add(-1)
+	time.Sleep(d)
+}
+
 // However many registries hang, a conversation of another namespace begins at once.
 func TestConversationsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker()
-		var now, most atomic.Int32
+		var open atOnce
 		var wg sync.WaitGroup
 		for i := range 4 * maxOpen {
 			wg.Go(func() {
 				a.share(inNamespace(t, "evil"), question{endpoint: fmt.Sprint("https://evil", i)}, time.Time{}, func(context.Context) registry.Answer {
-					most.Store(max(most.Load(), now.Add(1)))
-					defer now.Add(-1)
-					time.Sleep(9 * time.Second)
+					open.hold(9 * time.Second)
 					return registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhasePing}
 				})
 			})
@@ -389,7 +397,7 @@ func TestConversationsAreBounded(t *testing.T) {
 			t.Errorf("the victim waited %s for a place", took)
 		}
 		wg.Wait()
-		if n := most.Load(); n != maxOpenOf {
+		if n := open.most.Load(); n != maxOpenOf {
 			t.Errorf("%d conversations at once, want %d", n, maxOpenOf)
 		}
 	})
@@ -437,15 +445,13 @@ func TestAbandonedConversationsKeepTheirPlaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker()
-		var now, most atomic.Int32
+		var open atOnce
 		var wg sync.WaitGroup
 		ask := func(ctx context.Context, first int) {
 			for i := range 3 * maxOpenOf {
 				wg.Go(func() {
 					a.share(ctx, question{endpoint: fmt.Sprint("https://evil", first+i)}, time.Time{}, func(context.Context) registry.Answer {
-						most.Store(max(most.Load(), now.Add(1)))
-						defer now.Add(-1)
-						time.Sleep(9 * time.Second)
+						open.hold(9 * time.Second)
 						return found
 					})
 				})
@@ -460,7 +466,7 @@ func TestAbandonedConversationsKeepTheirPlaces(t *testing.T) {
 		}
 		ask(inNamespace(t, "evil"), 5000)
 		wg.Wait()
-		if n := most.Load(); n != maxOpenOf {
+		if n := open.most.Load(); n != maxOpenOf {
 			t.Errorf("%d conversations at once, want %d", n, maxOpenOf)
 		}
 	})
