@@ -41,8 +41,10 @@ func (c *Collector) isSlow(e registry.Endpoint) bool {
 // hostSet remembers what a tenant's pods have shown of hosts, and for how long; see
 // share.Cache for what is dropped of more than maxHosts.
 type hostSet struct {
-	notes *share.Cache[shareKey, *hostNote] // the view is the tenant
+	notes *share.Cache[hostKey, *hostNote]
 }
+
+type hostKey struct{ tenant, host string }
 
 type hostNote struct {
 	host string
@@ -50,12 +52,12 @@ type hostNote struct {
 }
 
 func newHostSet(now func() time.Time) hostSet {
-	return hostSet{share.New[shareKey](maxHosts, func(n *hostNote) time.Duration { return n.life }, now)}
+	return hostSet{share.New[hostKey](maxHosts, func(n *hostNote) time.Duration { return n.life }, now)}
 }
 
 func (h hostSet) note(tenant, host string, life time.Duration) {
 	again := func(share.Kept[*hostNote]) bool { return false }
-	_, _ = h.notes.GetIf(share.WithTenant(context.Background(), tenant), shareKey{tenant, host}, again, func(context.Context) (*hostNote, error) {
+	_, _ = h.notes.GetIf(share.WithTenant(context.Background(), tenant), hostKey{tenant, host}, again, func(context.Context) (*hostNote, error) {
 		return &hostNote{host, life}, nil
 	})
 }
