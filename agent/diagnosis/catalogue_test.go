@@ -2,34 +2,52 @@ package diagnosis
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
 )
 
-// constantsOf returns the values of a file's constants of one string type.
-func constantsOf(t *testing.T, file, kind string) []string {
-	t.Helper()
+// constant is a constant of a string type.
+type constant struct{ name, value string }
+
+// readConstants returns a file's constants of one string type.
+func readConstants(file, kind string) []constant {
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	var out []string
+	var out []constant
 	ast.Inspect(f, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)
 		if !ok {
 			return true
 		}
 		if id, ok := spec.Type.(*ast.Ident); ok && id.Name == kind {
-			out = append(out, strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`))
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				panic(err)
+			}
+			out = append(out, constant{spec.Names[0].Name, value})
 		}
 		return false
 	})
+	return out
+}
+
+// constantsOf returns the values of a file's constants of one string type.
+func constantsOf(file, kind string) []string {
+	var out []string
+	for _, c := range readConstants(file, kind) {
+		out = append(out, c.value)
+	}
 	return out
 }
 
@@ -39,7 +57,7 @@ func TestCatalogueIsComplete(t *testing.T) {
 	for _, e := range Catalogue() {
 		got = append(got, string(e.Cause))
 	}
-	want := constantsOf(t, "cause.go", "Cause")
+	want := constantsOf("catalogue.go", "Cause")
 	if !slices.Equal(got, want) {
 		t.Errorf("catalogue %v\nconstants %v", got, want)
 	}
@@ -73,36 +91,24 @@ func TestCatalogueTexts(t *testing.T) {
 	}
 }
 
-// TestCatalogueLabels: the table of the design, which the collected messages are
-// labeled by.
-func TestCatalogueLabels(t *testing.T) {
-	unlabeled := []Cause{
-		ImageNotVerifiedForPod, PullSecretNoMatch, RegistryConfigInvalid, SandboxImageFailed, PullStalled, NotReproducible,
-	}
-	want := map[Cause]string{
-		InvalidImageName: "invalid_reference", ShortNameAmbiguous: "short_name_ambiguous", ImageNotPresent: "never_pull_missing",
-		SignatureRejected: "signature_rejected", PolicyBlocked: "policy_blocked", PullSecretMissing: "pull_secret_missing",
-		PullSecretMalformed: "pull_secret_malformed", AuthenticationRequired: "auth_required_no_credentials",
-		CredentialsRejected: "auth_credentials_rejected", CredentialsExpired: "auth_token_expired", AccessDenied: "auth_forbidden",
-		CredentialProviderFailed: "credential_provider_failed", DeniedOrNotFound: "denied_or_not_found", TagNotFound: "not_found_tag",
-		RepositoryNotFound: "not_found_repository", PlatformMismatch: "platform_mismatch", UnsupportedFormat: "unsupported_format",
-		ContentCorrupt: "content_corrupt", RegistryNameNotFound: "dns_nxdomain", DNSFailure: "dns_timeout_or_server_failure",
-		ConnectionRefused: "connection_refused", ConnectionTimeout: "network_timeout", NetworkUnreachable: "network_unreachable_or_reset",
-		TLSUntrusted: "tls_unknown_authority", TLSHostnameMismatch: "tls_hostname_mismatch", TLSExpired: "tls_expired",
-		TLSHandshakeFailed: "tls_handshake_failed", HTTPSMismatch: "http_https_mismatch", ProxyFailed: "proxy_error",
-		MirrorFailed: "mirror_error", RateLimited: "rate_limited", RegistryError: "registry_server_error", PullThrottled: "pull_qps_exceeded",
-		PullTimeout: "pull_cancelled_or_progress_timeout", DiskFull: "disk_full", ImageStoreCorrupt: "image_gc_or_store_corrupt",
-		ImageVolumeUnsupported: "image_volume_unsupported",
-		RuntimeError:           "runtime_error", Unknown: "unknown",
-	}
+// TestCatalogueDecisions: the label that collected messages have, and what others decide by
+// a cause alone.
+//
+//go:generate go test . -run ^TestCatalogueDecisions$ -update
+func TestCatalogueDecisions(t *testing.T) {
+	const file = "testdata/decisions.golden"
+	var b strings.Builder
 	for _, e := range Catalogue() {
-		label, labeled := want[e.Cause]
-		if labeled == slices.Contains(unlabeled, e.Cause) || e.Label != label {
-			t.Errorf("%s: label %q, want %q", e.Cause, e.Label, label)
+		fmt.Fprintf(&b, "%s: label %s, group %s, per node %t, weight %d, place %d, rank %d\n",
+			e.Cause, cmp.Or(e.Label, "-"), cmp.Or(e.Group, "image"), e.PerNode, e.Weight, e.Place, e.Rank)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		if e.Cause.Label() != e.Label {
-			t.Errorf("%s: the catalogue says %q, Label says %q", e.Cause, e.Label, e.Cause.Label())
-		}
+	}
+	if want, err := os.ReadFile(file); err != nil || b.String() != string(want) {
+		t.Errorf("%v; got (update with go generate)\n%s\nwant\n%s", err, b.String(), want)
 	}
 }
 
@@ -150,12 +156,12 @@ func TestTextAloneSuspects(t *testing.T) {
 
 // TestListsAreAll: a list has every constant of its type, once.
 func TestListsAreAll(t *testing.T) {
-	causes := constantsOf(t, "cause.go", "Cause") // texts have them as faults
+	causes := constantsOf("catalogue.go", "Cause") // texts have them as faults
 	ofTexts := slices.DeleteFunc(causes, func(c string) bool { return c == string(Unknown) })
 	for kind, c := range map[string]struct{ got, want []string }{
-		"checks": {asStrings(Checks()), constantsOf(t, "evidence.go", "Check")},
-		"phases": {asStrings(Phases()), constantsOf(t, "evidence.go", "Phase")},
-		"faults": {asStrings(faults()[1:]), append(constantsOf(t, "fault.go", "Fault"), ofTexts...)}, // the first is ""
+		"checks": {asStrings(Checks()), constantsOf("evidence.go", "Check")},
+		"phases": {asStrings(Phases()), constantsOf("evidence.go", "Phase")},
+		"faults": {asStrings(faults()[1:]), append(constantsOf("fault.go", "Fault"), ofTexts...)}, // the first is ""
 	} {
 		got, want := slices.Sorted(slices.Values(c.got)), slices.Sorted(slices.Values(c.want))
 		if !slices.Equal(got, slices.Compact(want)) {
@@ -176,7 +182,7 @@ func asStrings[T ~string](all []T) []string {
 // TestEntryOfUnknownCause: a cause that is not in the catalogue (one of a later
 // version) is Unknown.
 func TestEntryOfUnknownCause(t *testing.T) {
-	if got := given().row("Later").Cause; got != Unknown {
+	if got := given().row("Later").Cause; got != Unknown || Cause("Later").Entry().Cause != got {
 		t.Error(got)
 	}
 }

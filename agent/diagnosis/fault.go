@@ -89,69 +89,32 @@ const (
 	FaultConfigInvalid Fault = "RegistryConfigInvalid"
 )
 
-// faultCauses has the cause that each fault of a check stands for by itself, "" where it
-// takes more to know.
-var faultCauses = map[Fault]Cause{ //nolint:gochecknoglobals // never written
-	FaultPending:              "",
-	FaultImageAbsent:          "",
-	FaultNameInvalid:          "",
-	FaultNameAmbiguous:        "",
-	FaultRuntimeUnready:       "",
-	FaultNotVerified:          "",
-	FaultSecretMissing:        "",
-	FaultSecretUnreadable:     "",
-	FaultSecretWrongType:      "",
-	FaultSecretEmpty:          "",
-	FaultSecretMalformed:      "",
-	FaultNoMatchingCredential: "",
-	FaultNoCredentials:        "",
-	FaultCredentialExpired:    "",
-	FaultProviderMatches:      "",
-	FaultProviderFailed:       CredentialProviderFailed,
-	FaultNameNotFound:         RegistryNameNotFound,
-	FaultDNSFailure:           DNSFailure,
-	FaultConnectionRefused:    ConnectionRefused,
-	FaultConnectionTimeout:    ConnectionTimeout,
-	FaultNetworkUnreachable:   NetworkUnreachable,
-	FaultAddressForbidden:     "",
-	FaultAddressUnspecified:   "",
-	FaultProxyFailed:          ProxyFailed,
-	FaultTLSUntrusted:         TLSUntrusted,
-	FaultTLSHostnameMismatch:  TLSHostnameMismatch,
-	FaultTLSExpired:           TLSExpired,
-	FaultTLSHandshakeFailed:   TLSHandshakeFailed,
-	FaultHTTPSMismatch:        HTTPSMismatch,
-	FaultUnauthorized:         AuthenticationRequired,
-	FaultInsufficientScope:    AccessDenied,
-	FaultForbidden:            AccessDenied,
-	FaultNotFound:             TagNotFound,
-	FaultTagNotFound:          TagNotFound,
-	FaultRepositoryNotFound:   RepositoryNotFound,
-	FaultRateLimited:          RateLimited,
-	FaultServerError:          RegistryError,
-	FaultUnexpectedAnswer:     RegistryError,
-	FaultPolicyBlocked:        PolicyBlocked,
-	FaultWebPage:              UnsupportedFormat,
-	FaultPlatformMismatch:     PlatformMismatch,
-	FaultUnsupportedFormat:    UnsupportedFormat,
-	FaultContentCorrupt:       ContentCorrupt,
-	FaultContentMissing:       ContentCorrupt,
-	FaultPullFailed:           "",
-	FaultStalled:              PullStalled,
-	FaultUnbegun:              "",
-	FaultWaitsForIt:           "",
-	FaultNoSandbox:            "",
-	FaultDiskFull:             DiskFull,
-	FaultConfigInvalid:        RegistryConfigInvalid,
-}
-
-// Points returns the cause that a fault stands for by itself, "" where it takes
-// more to know.
+// Points returns the cause that a fault stands for by itself: of a check those below, ""
+// where it takes more to know; any other has the name of its cause, like that of a text,
+// see [FaultOf].
 func (f Fault) Points() Cause {
-	if cause, ofCheck := faultCauses[f]; ofCheck || f == "" {
-		return cause
+	switch f { //nolint:exhaustive // the others have the names of their causes
+	case FaultPending, FaultImageAbsent, FaultNameInvalid, FaultNameAmbiguous, FaultRuntimeUnready, FaultNotVerified,
+		FaultSecretMissing, FaultSecretUnreadable, FaultSecretWrongType, FaultSecretEmpty, FaultSecretMalformed,
+		FaultNoMatchingCredential, FaultNoCredentials, FaultCredentialExpired, FaultProviderMatches,
+		FaultAddressForbidden, FaultAddressUnspecified, FaultPullFailed, FaultUnbegun, FaultWaitsForIt, FaultNoSandbox:
+		return ""
+	case FaultNameNotFound:
+		return RegistryNameNotFound
+	case FaultUnauthorized:
+		return AuthenticationRequired
+	case FaultInsufficientScope, FaultForbidden:
+		return AccessDenied
+	case FaultNotFound:
+		return TagNotFound
+	case FaultServerError, FaultUnexpectedAnswer:
+		return RegistryError
+	case FaultWebPage:
+		return UnsupportedFormat
+	case FaultContentMissing:
+		return ContentCorrupt
 	}
-	return Cause(f) // of a text, see FaultOf
+	return Cause(f)
 }
 
 // FaultOf returns the fault of evidence of a text that supports a cause, which has the

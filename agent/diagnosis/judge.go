@@ -84,18 +84,10 @@ func (x *facts) decide() (Cause, Confidence) {
 // capped: what the runtime has not said, of a pull that it may not have begun, or that
 // may pass where the runtime waits longer than whypull, is at most Likely.
 func (x *facts) capped(cause Cause, c Confidence) Confidence {
-	if x.Stall == StallUnbegun || x.Kind == KindSandbox || !slices.Contains(restOnNoRegistry, cause) && x.maySucceed() {
+	if x.Stall == StallUnbegun || x.Kind == KindSandbox || !x.row(cause).regardless && x.maySucceed() {
 		return weaker(Likely, c)
 	}
 	return c
-}
-
-// restOnNoRegistry are the causes that hold whatever a registry would answer in time.
-//
-//nolint:gochecknoglobals // never written
-var restOnNoRegistry = []Cause{
-	InvalidImageName, ShortNameAmbiguous, ImageNotPresent, ImageNotVerifiedForPod, PullSecretMalformed, PullStalled,
-	DiskFull, ImageStoreCorrupt, ImageVolumeUnsupported, RuntimeError, NotReproducible,
 }
 
 // ofSandbox is the cause that keeps the sandbox's image from the node; "" and

@@ -49,27 +49,19 @@ func (x *facts) mostTelling(failed []*Evidence) Cause {
 // telling is how far an attempt came.
 func (x *facts) telling(e *Evidence) int {
 	const others = 100
-	if rank := x.row(e.Retry().Cause).rank; rank > 0 {
+	if rank := x.row(e.Retry().Cause).Rank; rank > 0 {
 		return rank
 	}
 	return others
 }
 
-// refutes reports whether a pull tried again which passes speaks against a cause. A
-// replay stores nothing, has the runtime do nothing, and fetches no more than the
-// ends of large layers: it does not speak against what is wrong on the node itself,
-// a transfer that takes too long, content, a policy, or what nobody knows.
+// refutes reports whether a pull tried again which passes speaks against a cause.
 func (x *facts) refutes(e *Evidence, cause Cause) bool {
 	return e.Retry().Replay == nil || !x.beyondReplay(cause)
 }
 
 func (x *facts) beyondReplay(cause Cause) bool {
-	row := x.row(cause)
-	if cause == ProxyFailed {
-		return !x.replayedBehindProxy()
-	}
-	beyond := []Cause{PolicyBlocked, SignatureRejected, UnsupportedFormat, ContentCorrupt, RegistryConfigInvalid, Unknown}
-	return row.onNode || row.kin&kinTimeout != 0 || slices.Contains(beyond, cause)
+	return x.row(cause).beyondReplay || cause == ProxyFailed && !x.replayedBehindProxy()
 }
 
 // replayedBehindProxy reports whether a replay which passes has come through a proxy.

@@ -261,13 +261,13 @@ func mirrorsUnhelped(x *facts, cause Cause) Confidence {
 	}
 	hidden, _ := x.hidden() // not unreachable: it is none, or that of the mirrors too
 	if x.crio() {
-		return x.agreedIf(unreachable(hidden), cause)
+		return x.agreedIf(x.row(hidden).Unreachable(), cause)
 	}
 	// containerd shows the answer of a mirror before an error of the way to the upstream
 	// registry; its text, if there is one, has been asked already (mirrorHides).
 	failedWithStatus := func(m *Evidence) bool { return m.failed() && m.Registry().Status != 0 }
 	untold := x.reading() == Unknown && x.message().Host == ""
-	return confidenceIf(untold && unreachable(hidden) && slices.ContainsFunc(x.mirrors(), failedWithStatus), Likely)
+	return confidenceIf(untold && x.row(hidden).Unreachable() && slices.ContainsFunc(x.mirrors(), failedWithStatus), Likely)
 }
 
 // crio reports whether CRI-O asks.

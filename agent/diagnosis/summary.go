@@ -253,7 +253,7 @@ func mirrorSummary(x *facts) string {
 		return ""
 	case x.blocked():
 		return fmt.Sprintf("node %s asks mirrors only, since it blocks %s itself, and they fail: %s", x.Node, x.Registry, x.detail(x.shown()))
-	case x.crio() && unreachable(hidden):
+	case x.crio() && x.row(hidden).Unreachable():
 		return fmt.Sprintf("node %s has no way to %s, and its mirror fails: %s", x.Node, x.Registry, x.detail(x.shown()))
 	case x.replaced():
 		return fmt.Sprintf("%s; node %s uses this mirror instead of %s", x.detail(all[0]), x.Node, x.Registry)
@@ -265,11 +265,6 @@ func mirrorSummary(x *facts) string {
 		return ""
 	}
 	return fmt.Sprintf("%s; node %s pulls %s from this mirror", x.detail(content[0]), x.Node, x.image())
-}
-
-// unreachable reports whether a cause is that there is no way to a registry.
-func unreachable(c Cause) bool {
-	return slices.Contains([]Cause{RegistryNameNotFound, DNSFailure, ConnectionRefused, ConnectionTimeout, NetworkUnreachable}, c)
 }
 
 // shown returns the failure at the mirror that the runtime's text is about, else

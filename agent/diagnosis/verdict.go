@@ -35,3 +35,13 @@ func Findings(f Failure, evidence []Evidence) []Finding {
 
 // SummaryLimit is the most bytes that a summary may have.
 const SummaryLimit = 256
+
+// Confidence says what a verdict rests on.
+type Confidence string
+
+// The confidences, strongest first.
+const (
+	Confirmed Confidence = "Confirmed" // our own check reproduced it, with a typed result
+	Likely    Confidence = "Likely"    // our check and the runtime's text agree, or the check was indirect
+	Suspected Confidence = "Suspected" // only the runtime's text says so
+)

@@ -2,7 +2,6 @@ package diagnosis
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"reflect"
 	"regexp"
@@ -381,7 +380,10 @@ func anything(r *rand.Rand) Evidence {
 
 // faults returns all faults, and none.
 var faults = sync.OnceValue(func() []Fault {
-	out := append(slices.Collect(maps.Keys(faultCauses)), "")
+	out := []Fault{""}
+	for _, f := range constantsOf("fault.go", "Fault") {
+		out = append(out, Fault(f))
+	}
 	for _, e := range Catalogue() {
 		out = append(out, FaultOf(e.Cause))
 	}

@@ -421,9 +421,9 @@ func (c *Checker) settle(k key, f diagnosis.Failure, evidence []diagnosis.Eviden
 		i.due = earlier(i.due, c.slot(k, retry))
 	case v.Cause == diagnosis.NotReproducible:
 		c.available(k, i)
-	case w == twice && !i.doubted && i.cause != v.Cause:
+	case w == diagnosis.CountsTwice && !i.doubted && i.cause != v.Cause:
 		i.doubted, i.due = true, now.Add(confirm)
-	case w != never:
+	case w != diagnosis.CountsNever:
 		c.unavailable(k, i, v, evidence, now)
 		if !rejected(v.Cause) {
 			i.due = earlier(i.due, c.slot(k, retry))

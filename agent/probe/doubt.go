@@ -40,15 +40,13 @@ func reachOfName(a dns.Answer) reach {
 // reachAt returns what a cause implies. Whether a name does not exist or cannot be
 // resolved is often the same fault to two resolvers.
 func reachAt(c diagnosis.Cause) reach {
-	switch c {
-	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure:
+	switch {
+	case c == diagnosis.RegistryNameNotFound, c == diagnosis.DNSFailure:
 		return noAddress
-	case diagnosis.TLSUntrusted, diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch,
-		diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable, diagnosis.ProxyFailed, diagnosis.RegistryError:
+	case c.Entry().Place == diagnosis.OnTheWay, c == diagnosis.RegistryError:
 		return reach(c)
-	default:
-		return reached
 	}
+	return reached
 }
 
 // doubt is what a failure's message says against cached answers: those from before the

@@ -48,7 +48,7 @@ func explainMessages(in io.Reader, out io.Writer) error {
 		}
 		id, text := messageOf(lines.Text(), n)
 		cause := message.Read("", text).Cause
-		if err := enc.Encode(explained{id, cause, cause.Label(), diagnosis.Suspected}); err != nil {
+		if err := enc.Encode(explained{id, cause, cause.Entry().Label, diagnosis.Suspected}); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ package monitoring
 
 import (
 	_ "embed"
-	"slices"
 	"strings"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -94,5 +93,5 @@ func quoted(s string) string { return strings.ReplaceAll(s, "'", "''") }
 // HasOwnAlert reports whether a cause has a dedicated alert instead of one of
 // WhypullPullFailing…: its severity, its expression or its advice differs.
 func HasOwnAlert(c diagnosis.Cause) bool {
-	return slices.Contains([]diagnosis.Cause{diagnosis.RateLimited, diagnosis.DiskFull, diagnosis.PullStalled, diagnosis.NotReproducible}, c)
+	return strings.Contains(source, "- alert: Whypull"+string(c)+"\n")
 }

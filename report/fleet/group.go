@@ -49,53 +49,11 @@ type member struct {
 	container Container
 }
 
-// common is what pods with the same cause have in common.
-type common int
-
-const (
-	commonImage common = iota
-	commonRegistry
-	commonRepository
-	commonSecret
-	commonNode
-)
-
-// commonOf returns what pods with a cause most likely have in common, so that
-// one remedy fixes them all.
-func commonOf(cause diagnosis.Cause) common {
-	switch cause { //nolint:exhaustive // the others depend on who can fix them
-	case diagnosis.PullSecretMissing, diagnosis.PullSecretMalformed, diagnosis.PullSecretNoMatch,
-		diagnosis.CredentialsRejected, diagnosis.CredentialsExpired:
-		return commonSecret
-	case diagnosis.RepositoryNotFound, diagnosis.AccessDenied, diagnosis.DeniedOrNotFound:
-		return commonRepository
-	case diagnosis.PullThrottled:
-		return commonNode
-	case diagnosis.AuthenticationRequired, diagnosis.CredentialProviderFailed, diagnosis.RegistryNameNotFound, diagnosis.DNSFailure,
-		diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable, diagnosis.TLSUntrusted,
-		diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch,
-		diagnosis.ProxyFailed, diagnosis.MirrorFailed, diagnosis.RegistryConfigInvalid, diagnosis.RateLimited,
-		diagnosis.RegistryError, diagnosis.PullTimeout, diagnosis.PullStalled, diagnosis.NotReproducible:
-		return commonRegistry
-	}
-	if fixedOnNode(cause) {
-		return commonNode
-	}
-	return commonImage // also for causes of later versions
-}
-
-// fixedOnNode reports whether a cause is fixed by whoever runs the node.
-func fixedOnNode(cause diagnosis.Cause) bool {
-	e, _ := entryOf(string(cause))
-	return e.Fixer == diagnosis.FixNode
-}
-
 // nodeSpecific reports whether a cause can differ between nodes for the same
 // image: the node has to be fixed, or it depends on where the node is.
-func nodeSpecific(cause diagnosis.Cause) bool {
-	return fixedOnNode(cause) || slices.Contains([]diagnosis.Cause{
-		diagnosis.RegistryNameNotFound, diagnosis.ConnectionRefused, diagnosis.TLSExpired, diagnosis.PlatformMismatch,
-	}, cause)
+func nodeSpecific(cause string) bool {
+	e, _ := entryOf(cause)
+	return e.Fixer == diagnosis.FixNode || e.PerNode
 }
 
 // key returns the group that a container belongs to, without members, and the
@@ -106,16 +64,17 @@ func key(p Pod, c Container) (Group, string) {
 	if c.Cause == "" {
 		return g, ""
 	}
-	switch commonOf(diagnosis.Cause(c.Cause)) {
-	case commonImage:
+	e, _ := entryOf(c.Cause)
+	switch e.Group {
+	case diagnosis.ByImage: // also for causes of later versions
 		g.Image = c.Image
-	case commonRepository:
+	case diagnosis.ByRepository:
 		g.Repository = strings.Trim(c.Registry+"/"+c.Repository, "/")
-	case commonRegistry:
+	case diagnosis.ByRegistry:
 		g.Registry = c.Registry
-	case commonSecret:
+	case diagnosis.BySecret:
 		g.Registry, g.Secrets = c.Registry, secretsInvolved(p.Namespace, c)
-	case commonNode:
+	case diagnosis.ByNode:
 		node = p.Node
 	}
 	return g, node
@@ -179,7 +138,7 @@ func (g *Group) finish() {
 	g.Owners = g.owners()
 	g.RunsOn = g.otherNodes()
 	here := slices.ContainsFunc(g.members, func(m member) bool { return m.container.RunsHere })
-	if len(g.RunsOn) > 0 && len(g.Nodes) == 1 && !here && nodeSpecific(diagnosis.Cause(g.Cause)) {
+	if len(g.RunsOn) > 0 && len(g.Nodes) == 1 && !here && nodeSpecific(g.Cause) {
 		g.PointsTo = g.Nodes[0]
 	}
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -432,10 +433,9 @@ func TestSince(t *testing.T) {
 func TestEveryCauseIsGrouped(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	kinds := map[common]string{commonImage: "image", commonRegistry: "registry", commonRepository: "repository", commonSecret: "secret", commonNode: "node"}
 	for _, e := range diagnosis.Catalogue() {
-		fmt.Fprintf(&b, "%s: %s", e.Cause, kinds[commonOf(e.Cause)])
-		if nodeSpecific(e.Cause) {
+		fmt.Fprintf(&b, "%s: %s", e.Cause, cmp.Or(e.Group, "image"))
+		if nodeSpecific(string(e.Cause)) {
 			b.WriteString(", points to the node")
 		}
 		b.WriteString("\n")

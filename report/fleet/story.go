@@ -77,7 +77,7 @@ func (l Layout) facts(p Pod, c Container) string {
 	}
 	out := "\n" + wrap(image, "  ", l.Width)
 	pointsTo := ""
-	if nodeSpecific(diagnosis.Cause(c.Cause)) && !c.RunsHere {
+	if nodeSpecific(c.Cause) && !c.RunsHere {
 		pointsTo = p.Node
 	}
 	if line := fleetLine(1, c.RunsOn, pointsTo); line != "" {

@@ -22,7 +22,7 @@ func TestReadCollection(t *testing.T) {
 	all := readLines[labeledMessage](t, files[0])
 	exact, good := 0, 0
 	for _, m := range all {
-		label := Read("", m.Message).Cause.Label()
+		label := Read("", m.Message).Cause.Entry().Label
 		switch {
 		case label == m.Label:
 			exact++

@@ -143,14 +143,8 @@ func readAttempt(text string) attempt {
 // way to it at all, as on a node without access to the Internet. That both fail
 // in the same way is no mirror's fault.
 func mirrorDecides(mirror, upstream diagnosis.Cause) bool {
-	switch upstream {
-	case diagnosis.Unknown, diagnosis.PolicyBlocked:
-		return true
-	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable:
-		return mirror != upstream
-	default:
-		return false
-	}
+	unmeant := upstream == diagnosis.Unknown || upstream == diagnosis.PolicyBlocked
+	return unmeant || upstream.Entry().Unreachable() && mirror != upstream
 }
 
 // relocated reports whether containers/image was at another registry than the one
@@ -290,7 +284,7 @@ func causeOf(rules []textRule, all, own *phrases, status int, hub bool) (cause d
 	for i := range rules {
 		r := &rules[i]
 		p := all
-		if slices.Contains(ofNode, r.cause) {
+		if r.cause.Entry().Place != 0 { // a registry has nothing to say about it
 			p = own
 		}
 		if r.from > 0 && (status < r.from || status > r.to) {
@@ -309,25 +303,16 @@ func causeOf(rules []textRule, all, own *phrases, status int, hub bool) (cause d
 // not have the image has accepted the credential; one that refuses has been
 // reached.
 func progress(c diagnosis.Cause) int {
-	switch c {
-	case diagnosis.Unknown:
+	const furthest = 7
+	switch e := c.Entry(); {
+	case c == diagnosis.Unknown:
 		return 0
-	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable, diagnosis.ProxyFailed,
-		diagnosis.TLSUntrusted, diagnosis.TLSExpired, diagnosis.TLSHostnameMismatch, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch:
+	case e.Place == diagnosis.OnTheWay:
 		return 1
-	case diagnosis.AuthenticationRequired:
-		return 2
-	case diagnosis.CredentialsRejected:
-		return 3
-	case diagnosis.DeniedOrNotFound:
-		return 4
-	case diagnosis.AccessDenied:
-		return 5
-	case diagnosis.CredentialsExpired:
-		return 6
-	default:
-		return 7
+	case e.Rank > 0:
+		return min(1+e.Rank, furthest)
 	}
+	return furthest
 }
 
 // attemptStarts are the words that an attempt's error starts with, in a list of
