@@ -14,8 +14,8 @@ func Detail(f Failure, e *Evidence) string {
 	if !e.LostSince.IsZero() {
 		return f.lostDetail(*e)
 	}
-	if s, ok := reasonSentences[e.Reason]; ok {
-		return s
+	if e.Reason != "" && !slices.Contains(reasonsWithFacts, e.Reason) {
+		return string(e.Reason)
 	}
 	switch b := e.Body.(type) {
 	case *MessageFacts:

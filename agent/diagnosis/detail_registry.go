@@ -72,7 +72,7 @@ func (c *ConfigFacts) detail() string {
 	if c.Line > 0 {
 		line = fmt.Sprintf(" (line %d)", c.Line)
 	}
-	return strings.NewReplacer("%s", c.File, "{line}", line).Replace(configSentences[c.Problem])
+	return strings.NewReplacer("%s", c.File, "{line}", line).Replace(string(c.Problem))
 }
 
 // shortNameDetail returns the sentence about a short name that the runtime does not

@@ -253,6 +253,20 @@ func parseEvidence(check, line string) (Evidence, error) {
 	return e, nil
 }
 
+// sentenceOf returns the value of a constant for a reason or a problem of the configuration.
+func sentenceOf(name string) (string, error) {
+	all := sentences()
+	i := slices.IndexFunc(all, func(c constant) bool { return c.name == name })
+	if i < 0 {
+		return "", fmt.Errorf("no constant %s", name)
+	}
+	return all[i].value, nil
+}
+
+var sentences = sync.OnceValue(func() []constant {
+	return append(readConstants("reason.go", "Reason"), readConstants("reason.go", "ConfigProblem")...)
+})
+
 // unquoted returns a value without the quotes around it.
 func unquoted(value string) string {
 	for _, quote := range []string{"`", `"`} {
@@ -296,8 +310,9 @@ func (e *Evidence) setForTest(key, value string) error {
 		e.Endpoint.Image = value
 		return nil
 	case "reason":
-		e.Reason = Reason(value)
-		return nil
+		sentence, err := sentenceOf("Reason" + value)
+		e.Reason = Reason(sentence)
+		return err
 	}
 	if e.Body == nil {
 		e.Body = newBody(e.Check)
@@ -460,6 +475,7 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 			b.Certificate.NotAfter, err = time.Parse(time.RFC3339, to)
 		}
 	case "config":
+		value, err = sentenceOf("Config" + value)
 		b.Config = &ConfigFacts{Problem: ConfigProblem(value)}
 	case "line":
 		b.Config.Line, err = strconv.Atoi(value)
@@ -637,7 +653,7 @@ func TestScenariosCoverRules(t *testing.T) {
 }
 
 func TestParseScenarioRefusesTypos(t *testing.T) {
-	for _, bad := range []string{"nonsense", "registrry: Failed", "registry: Fialed", "registry: Failed X color=red", "registry: Failed X status=many"} {
+	for _, bad := range []string{"nonsense", "registrry: Failed", "registry: Fialed", "registry: Failed X color=red", "registry: Failed X status=many", "registry: NotRun reason=Odd"} {
 		if _, err := parseScenario(bad + "\n" + divider); err == nil {
 			t.Errorf("%q was taken", bad)
 		}

@@ -182,15 +182,14 @@ func (x *facts) fullDirectory() string {
 
 // unused is a setting that would matter where a registry is not reached, and that has
 // no effect; nil if there is none.
-func (x *facts) unused() *Evidence {
-	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool {
-		p := e.Config().Problem
-		return p == ConfigSectionIgnored || p == ConfigNotImported || strings.HasPrefix(string(p), "Proxy")
-	})
-	if !ok {
-		return nil
-	}
-	return e
+func (x *facts) unused() *Evidence { return x.config(ofTheWay...) }
+
+// ofTheWay are the problems of such settings.
+//
+//nolint:gochecknoglobals // never written
+var ofTheWay = []ConfigProblem{
+	ConfigSectionIgnored, ConfigNotImported, ConfigProxyNoConf, ConfigProxyNoSection, ConfigProxyQuotes, ConfigProxyOneWord,
+	ConfigProxyExport, ConfigProxyHTTPOnly, ConfigProxyOfLogins, ConfigProxyNotRestarted,
 }
 
 // inPod returns what the pod's DNS says of a name that the node does not resolve.
