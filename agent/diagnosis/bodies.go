@@ -13,7 +13,8 @@ type Body interface{ body() }
 
 // ImageFacts is what the runtime and the kubelet know of an image on the node.
 type ImageFacts struct {
-	// Invalid is what the parser of references says of a name that does not parse.
+	// Invalid is what is wrong with a name that does not parse, or that the runtime
+	// refuses.
 	Invalid string
 	// Error is why the runtime, or this machine, has no answer.
 	Error string

@@ -278,12 +278,10 @@ func (x *facts) shown() *Evidence {
 }
 
 func invalidNameSummary(x *facts) string {
-	s := fmt.Sprintf("image name %q is not valid", x.Image)
-	switch e, _ := x.first(CheckImage, FaultNameInvalid); {
-	case len(e.Image().Candidates) > 0:
+	e, _ := x.first(CheckImage, FaultNameInvalid)
+	s := fmt.Sprintf("image name %q is not valid%s", x.image(), after(": ", e.Image().Invalid))
+	if len(e.Image().Candidates) > 0 {
 		s += fmt.Sprintf("; did you mean %s?", e.Image().Candidates[0])
-	case x.Ref().Valid() && e.Image().Invalid != "": // it is the runtime that refuses it
-		s += ": " + e.Image().Invalid
 	}
 	return s
 }

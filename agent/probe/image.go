@@ -8,7 +8,6 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kubelet"
-	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri"
 )
 
@@ -153,71 +152,4 @@ func ofRepository(f diagnosis.Failure, names []string) []string {
 			return ok && (strings.HasPrefix(after, ":") || strings.HasPrefix(after, "@"))
 		})
 	})
-}
-
-// login is what podwatch.ParseImage leaves of credentials before a host.
-const login = diagnosis.Redacted + "@"
-
-// wrong returns what is wrong with a reference, without the reference; "" if it
-// parses.
-func wrong(image string) string {
-	_, err := podwatch.ParseImage(image)
-	switch {
-	case err == nil:
-		return ""
-	case strings.Contains(image, "://"+login):
-		return "it begins with a URL's scheme and credentials"
-	case strings.Contains(image, login):
-		return "it begins with credentials"
-	case strings.Contains(image, "://"):
-		return "it begins with a URL's scheme"
-	}
-	return strings.TrimPrefix(err.Error(), "invalid reference format: ")
-}
-
-// corrections returns a valid reference that was probably meant, with the usual
-// mistakes fixed; nil if there is none.
-func corrections(image string) []string {
-	s := strings.TrimSpace(image)
-	for _, scheme := range []string{"https://", "http://", "docker://", "oci://"} {
-		s = strings.TrimPrefix(s, scheme)
-	}
-	if _, after, found := strings.Cut(s, login); found {
-		s = after
-	}
-	s = strings.TrimRight(s, ":/@")
-	for strings.Contains(s, "//") {
-		s = strings.ReplaceAll(s, "//", "/")
-	}
-	s = lowerPath(s)
-	s = plainTag(s)
-	if s == image || s == "" {
-		return nil
-	}
-	if _, err := podwatch.ParseImage(s); err != nil {
-		return nil
-	}
-	return []string{s}
-}
-
-// lowerPath lowercases the repository but not the tag.
-func lowerPath(s string) string {
-	cut := len(s)
-	slash := strings.LastIndex(s, "/") + 1
-	if i := strings.IndexAny(s[slash:], ":@"); i >= 0 {
-		cut = slash + i
-	}
-	return strings.ToLower(s[:cut]) + s[cut:]
-}
-
-// plainTag replaces characters that a tag must not have, such as the + of a version with
-// build metadata.
-func plainTag(s string) string {
-	slash := strings.LastIndex(s, "/") + 1
-	colon := strings.LastIndex(s[slash:], ":")
-	if colon < 0 || strings.Contains(s, "@") {
-		return s
-	}
-	at := slash + colon + 1
-	return s[:at] + strings.ReplaceAll(s[at:], "+", "-")
 }

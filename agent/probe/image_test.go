@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -221,36 +222,68 @@ func TestCheckImageWithoutRuntime(t *testing.T) {
 func TestInvalidName(t *testing.T) {
 	t.Parallel()
 	for image, tc := range map[string]struct{ why, correction string }{
-		"Hub.test/Team/App:V1":                  {"repository name (Team/App) must be lowercase", "hub.test/team/app:V1"},
-		"UPPER/Case":                            {"repository name (Case) must be lowercase", "upper/case"},
-		"hub.test:5000/Team/app:v1":             {"repository name (Team/app) must be lowercase", "hub.test:5000/team/app:v1"},
-		"http://hub.test/app":                   {"it begins with a URL's scheme", "hub.test/app"},
-		"https://hub.test/team/app:v1":          {"it begins with a URL's scheme", "hub.test/team/app:v1"},
-		"docker://hub.test/app":                 {"it begins with a URL's scheme", "hub.test/app"},
-		"oci://hub.test/app:v1":                 {"it begins with a URL's scheme", "hub.test/app:v1"},
-		"joe:hunter2@hub.test/app:v1":           {"it begins with credentials", "hub.test/app:v1"},
-		"joe:hun/ter2@hub.test/app:v1":          {"it begins with credentials", "hub.test/app:v1"},
-		"tok3n@hub.test/App@sha256:abc":         {"it begins with credentials", ""},
-		"https://joe:hunter2@hub.test/app":      {"it begins with a URL's scheme and credentials", "hub.test/app"},
-		"hub.test/app:v1+build.5":               {"invalid reference format", "hub.test/app:v1-build.5"},
-		"hub.test//team///app:v1":               {"invalid reference format", "hub.test/team/app:v1"},
-		"hub.test/app:":                         {"invalid reference format", "hub.test/app"},
-		"hub.test/app/":                         {"invalid reference format", "hub.test/app"},
-		"hub.test/app@":                         {"invalid reference format", "hub.test/app"},
-		"hub.test/app:v1 ":                      {"invalid reference format", "hub.test/app:v1"},
-		"https://Hub.test//App:v1+b":            {"it begins with a URL's scheme", "hub.test/app:v1-b"},
-		"${IMAGE}":                              {"repository name (library/${IMAGE}) must be lowercase", ""},
-		"${REGISTRY}/app:v1":                    {"invalid reference format", ""},
-		"hub.test/app:{{ .Tag }}":               {"invalid reference format", ""},
-		"hub.test/app:a:b":                      {"invalid reference format", ""},
-		"app@sha256:abc":                        {"invalid reference format", ""},
-		"app@sha256:" + strings.Repeat("a", 63): {"invalid checksum digest length", ""},
-		"app@md5:" + strings.Repeat("a", 32):    {"unsupported digest algorithm", ""},
-		"":                                      {"invalid reference format", ""},
-		":::":                                   {"invalid reference format", ""},
-		"-app":                                  {"invalid reference format", ""},
-		"hub.test/" + strings.Repeat("a", 260):  {"repository name must not be more than 255 characters", ""},
-		strings.Repeat("0123456789abcdef", 4):   {"invalid repository name (" + strings.Repeat("0123456789abcdef", 4) + "), cannot specify 64-byte hexadecimal strings", ""},
+		"Hub.test/Team/App:V1":                     {"its repository has upper-case letters", "hub.test/team/app:V1"},
+		"UPPER/Case":                               {"its repository has upper-case letters", "upper/case"},
+		"hub.test:5000/Team/app:v1":                {"its repository has upper-case letters", "hub.test:5000/team/app:v1"},
+		"http://hub.test/app":                      {"it begins with a URL's scheme", "hub.test/app"},
+		"https://hub.test/team/app:v1":             {"it begins with a URL's scheme", "hub.test/team/app:v1"},
+		"docker://hub.test/app":                    {"it begins with a URL's scheme", "hub.test/app"},
+		"oci://hub.test/app:v1":                    {"it begins with a URL's scheme", "hub.test/app:v1"},
+		"joe:hunter2@hub.test/app:v1":              {"it begins with credentials", "hub.test/app:v1"},
+		"joe:hun/ter2@hub.test/app:v1":             {"it begins with credentials", "hub.test/app:v1"},
+		"tok3n@hub.test/App@sha256:abc":            {"it begins with credentials", ""},
+		"https://joe:hunter2@hub.test/app":         {"it begins with a URL's scheme and credentials", "hub.test/app"},
+		"https://Hub.test//App:v1+b":               {"it begins with a URL's scheme", "hub.test/app:v1-b"},
+		"":                                         {"it is empty", ""},
+		"${IMAGE}":                                 {"the placeholder ${IMAGE} has not been replaced", ""},
+		"${REGISTRY}/app:v1":                       {"the placeholder ${REGISTRY} has not been replaced", ""},
+		"hub.test/app:$TAG":                        {"the placeholder $TAG has not been replaced", ""},
+		"$(REG)/app:v1":                            {"the placeholder $(REG) has not been replaced", ""},
+		"hub.test/app:{{ .Tag }}":                  {"the placeholder {{ .Tag }} has not been replaced", ""},
+		"hub.test/<your-app>:v1":                   {"the placeholder <your-app> has not been replaced", ""},
+		"${" + strings.Repeat("A", 90) + "}/app":   {"the placeholder ${" + strings.Repeat("A", 27) + "… has not been replaced", ""},
+		"hub.test/app:$":                           {`it contains the character '$'`, ""},
+		"hub.test/app:v1 ":                         {"it contains a space", "hub.test/app:v1"},
+		"hub.test/app:v1\n":                        {"it contains a line break", "hub.test/app:v1"},
+		`"hub.test/app:v1"`:                        {`it contains the character '"'`, "hub.test/app:v1"},
+		"hub.test/app:v1\u200b":                    {`it contains the character '\u200b' (U+200B)`, ""},
+		"hub.test/\u0430pp:v1":                     {"it contains the character '\u0430' (U+0430)", ""},
+		"hub.test/app?v1":                          {"it contains the character '?'", ""},
+		strings.Repeat("0123456789abcdef", 4):      {"64 hexadecimal digits are the ID of an image, not its name", ""},
+		"/team/app:v1":                             {"it begins with a slash", ""},
+		"hub.test/app/":                            {"it has nothing after its last slash", "hub.test/app"},
+		"hub.test//team///app:v1":                  {"it has two slashes in a row", "hub.test/team/app:v1"},
+		":v1":                                      {"it has no name before the tag or digest", ""},
+		":::":                                      {"it has no name before the tag or digest", ""},
+		"hub.test/app@":                            {"it has no digest after the @", "hub.test/app"},
+		"app@v1":                                   {"its digest does not begin with sha256:", ""},
+		"app@md5:" + strings.Repeat("a", 32):       {"its digest does not begin with sha256:", ""},
+		"app@sha256:abc":                           {"its digest has 3 hexadecimal digits, but one of sha256 has 64", ""},
+		"app@sha256:" + strings.Repeat("a", 63):    {"its digest has 63 hexadecimal digits, but one of sha256 has 64", ""},
+		"app@sha256:" + strings.Repeat("A", 64):    {"its digest has other characters than 0 to 9 and a to f", ""},
+		"app:sha256:" + strings.Repeat("a", 64):    {"its digest follows a colon, not an @", "app@sha256:" + strings.Repeat("a", 64)},
+		"hub.test/app:":                            {"it has no tag after the colon", "hub.test/app"},
+		"hub.test/app:a:b":                         {"it has more than one tag", ""},
+		"hub.test/app:v1+build.5":                  {"its tag contains the character '+'", "hub.test/app:v1-build.5"},
+		"hub.test/app:.v1":                         {"its tag begins with a dot or hyphen", ""},
+		"hub.test/app:" + strings.Repeat("a", 129): {"its tag has 129 characters, and at most 128 are allowed", ""},
+		"hub.test/app:feature/x":                   {"its tag contains a slash", ""},
+		"app:feature/x":                            {"the port of its registry is not a number, or its tag contains a slash", ""},
+		"hub.test:/app":                            {"its registry has a colon, but no port", ""},
+		":5000/app":                                {"it has no registry before the port", ""},
+		"hub.test./team/app:v1":                    {"the name of its registry ends with a dot", "hub.test/team/app:v1"},
+		"hub..test/app":                            {"the name of its registry has a dot with nothing before it", ""},
+		"-hub.test/app":                            {"a part of its registry's name begins or ends with a hyphen", ""},
+		"my_hub.test:5000/app":                     {"the name of its registry contains the character '_'", ""},
+		"fd00::1/app":                              {"its registry has more than one colon; an IPv6 address belongs in brackets", ""},
+		"[fd00::1/app":                             {"its registry is not a valid IPv6 address in brackets", ""},
+		strings.Repeat("a.", 130) + "test/app":     {"the name of its registry is longer than DNS allows", ""},
+		"hub.test/" + strings.Repeat("a", 260):     {"its repository has 260 characters, and at most 255 are allowed", ""},
+		strings.Repeat("a", 1100):                  {"it is longer than a name can be", ""},
+		"-app":                                     {"a part of its repository begins or ends with a dot, hyphen or underscore", ""},
+		"hub.test/team./app":                       {"a part of its repository begins or ends with a dot, hyphen or underscore", ""},
+		"hub.test/team..x/app":                     {"its repository has a dot or underscore beside another, or beside a hyphen", ""},
+		"hub.test/te+am/app":                       {"its repository contains the character '+'", ""},
 	} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()
@@ -287,6 +320,10 @@ func FuzzCorrections(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
+		_, err := podwatch.ParseImage(s)
+		if why := wrong(s); (why == "") != (err == nil) || len(why) > 100 {
+			t.Errorf("%q: %v, said to be wrong: %s", s, err, why)
+		}
 		for _, c := range corrections(s) {
 			if _, err := reference.ParseNormalizedNamed(c); err != nil || c == s {
 				t.Errorf("%q is corrected to %q: %v", s, c, err)

@@ -180,10 +180,10 @@ func names() []Scenario {
 		Name: "name-invalid", Title: "the image name has upper-case letters", Images: []string{plain("name-invalid")},
 		Manifests: []string{Pod("app", registry.PlainHost+"/Demo/Name-Invalid:1.0", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "InvalidImageName", Confidence: confirmed,
-			Summary: []string{"image name ", "is not valid", plain("name-invalid")},
+			Summary: []string{"image name ", "is not valid: its repository has upper-case letters", plain("name-invalid")},
 			Evidence: []Evidence{
 				{"message", "Failed", "InvalidImageName", ""},
-				{"image", "Failed", "InvalidName", "lowercase"},
+				{"image", "Failed", "InvalidName", "upper-case"},
 				{"registry", "NotRun", "", ""},
 			}}},
 	}}
