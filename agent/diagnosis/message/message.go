@@ -125,6 +125,9 @@ func decisive(attempts []attempt) attempt {
 func readAttempt(text string) attempt {
 	text, mirrors := cutMirrors(cutArtifact(text))
 	a := readError(text)
+	if broken, _, tried := strings.Cut(text, " (while reconnecting: "); tried && readError(broken).Cause == diagnosis.NetworkUnreachable {
+		a.Cause = diagnosis.NetworkUnreachable // what broke the connection also keeps the next one from being made
+	}
 	if mirrors == "" {
 		if a.Cause != diagnosis.Unknown && relocated(text) {
 			a.Cause = diagnosis.MirrorFailed
@@ -204,29 +207,21 @@ func readError(text string) attempt {
 		cause = diagnosis.ContentCorrupt
 	}
 	behindProxy := status == 407 || own.any(proxyAnswers)
-	if rule > len(textRules) {
-		var stage int
-		cause, stage, behindProxy = byStage(text, own)
-		rule = len(textRules) + stage
+	switch {
+	case cause != diagnosis.AuthenticationRequired && reasonPhrase(text):
+		cause, behindProxy = diagnosis.ProxyFailed, true
+	case rule > len(textRules):
+		cause, rule = causeOf(stages, own, own, 0, false)
+		rule += len(textRules) + 1
 	}
 	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
 		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text), BehindProxy: behindProxy,
 	}}
 }
 
-// byStage returns the cause of an error that no rule knows, by what failed, and the
-// place of that behind the rules.
-func byStage(text string, own *phrases) (cause diagnosis.Cause, place int, behindProxy bool) {
-	if reasonPhrase(text) {
-		return diagnosis.ProxyFailed, 0, true
-	}
-	cause, place = causeOf(stages, own, own, 0, false)
-	return cause, place + 1, false
-}
-
 // reasonPhrase reports whether a request failed with the reason phrase of an HTTP
 // answer and nothing more: so net/http shows that a proxy refuses CONNECT, in the
-// proxy's own words.
+// proxy's own words, whatever these sound like.
 func reasonPhrase(text string) bool {
 	for {
 		before, after, found := strings.Cut(text, "https://")
@@ -244,15 +239,15 @@ func reasonPhrase(text string) bool {
 }
 
 // isPhrase reports whether s starts as no error of net/http does: with a capital
-// letter, or with the name that some proxies give an exception
-// ("dns_unresolved_hostname").
+// letter that is not EOF's or another request's, or with the name that some proxies
+// give an exception ("dns_unresolved_hostname").
 func isPhrase(s string) bool {
-	if len(s) > 1 && s[0] != lower(s[0]) && s[1] == lower(s[1]) {
-		return true
-	}
 	name, _, _ := strings.Cut(s, " ")
-	name = strings.TrimRight(name, `",;`)
-	return strings.Contains(name, "_") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == ""
+	switch name = strings.TrimRight(name, `",;)`); name {
+	case "", "EOF", "Get", "Head", "Post":
+		return false
+	}
+	return name[0] != lower(name[0]) || strings.Contains(name, "_") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
 // saysMissing reports whether a text, in front of a registry's own words, ends with
