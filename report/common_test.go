@@ -79,7 +79,7 @@ func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
 		t.Errorf("got %d annotations, want 3", len(got))
 	}
 	checkText(t, SummaryAnnotation, got[SummaryAnnotation], diagnosis.SummaryLimit)
-	checkText(t, ReportAnnotation, got[ReportAnnotation], ReportLimit)
+	checkText(t, ReportAnnotation, got[ReportAnnotation], reportLimit)
 	validate(t, got[ReportAnnotation])
 	return got
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -29,8 +27,8 @@ const (
 // Annotations returns the keys.
 func Annotations() []string { return []string{CauseAnnotation, SummaryAnnotation, ReportAnnotation} }
 
-// ReportLimit is the maximum size of the report annotation in bytes.
-const ReportLimit = 4096
+// reportLimit is the maximum size of the report annotation in bytes.
+const reportLimit = 4096
 
 // Document is the content of the report annotation: all failing containers of one pod.
 type Document struct {
@@ -38,7 +36,7 @@ type Document struct {
 	Node       string      `json:"node"`
 	ObservedAt string      `json:"observedAt"`
 	Containers []Container `json:"containers"`
-	// Omitted is the number of failing containers left out to stay within ReportLimit,
+	// Omitted is the number of failing containers left out to stay within reportLimit,
 	// or not examined.
 	Omitted int `json:"omitted,omitempty"`
 	// Pulling are images being pulled, for which nothing has failed; at most
@@ -99,7 +97,7 @@ func withMore(sentence string, more int) string {
 	return diagnosis.Clip(sentence, diagnosis.SummaryLimit-len(rest)) + rest
 }
 
-// NewDocument returns the complete document, which may exceed ReportLimit.
+// NewDocument returns the complete document, which may exceed reportLimit.
 func NewDocument(verdicts []diagnosis.Verdict, node string, observed time.Time) Document {
 	d := Document{Schema: Schema, Node: node, ObservedAt: stamp(observed), Containers: []Container{}}
 	for _, v := range verdicts {
@@ -110,7 +108,7 @@ func NewDocument(verdicts []diagnosis.Verdict, node string, observed time.Time) 
 
 func newContainer(v diagnosis.Verdict) Container {
 	c := Container{
-		Name: v.Failure.Container, Kind: string(v.Failure.Kind), Image: safe(v.Failure.Image),
+		Name: v.Failure.Container, Kind: string(v.Failure.Kind), Image: diagnosis.Printable(v.Failure.Image),
 		PullPolicy: v.Failure.PullPolicy, Cause: string(v.Cause), Confidence: string(v.Confidence),
 		Summary: v.Summary, Remedy: v.Remedy, Evidence: []Entry{}, Since: stamp(v.Failure.Since),
 		Hosts: v.Hosts,
@@ -119,37 +117,26 @@ func newContainer(v diagnosis.Verdict) Container {
 		c.Remedy = []string{}
 	}
 	for _, e := range v.Evidence {
-		c.Evidence = append(c.Evidence, Entry{string(e.Check), string(e.Outcome), string(e.Fault), safe(e.Detail)})
+		c.Evidence = append(c.Evidence, Entry{string(e.Check), string(e.Outcome), string(e.Fault), diagnosis.Printable(e.Detail)})
 	}
 	return c
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// safe returns s as valid UTF-8 without control characters, including those that
-// change the direction of text.
-func safe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return -1
-		}
-		return r
-	}, s)
-}
-
-// fit encodes the document within ReportLimit. It drops the least useful parts
+// fit encodes the document within reportLimit. It drops the least useful parts
 // first: long details, then evidence that found nothing, then remedies after the
 // first container's, then hosts and evidence, then containers. d is changed accordingly.
 func (d *Document) fit() string {
 	var out bytes.Buffer // for all attempts: those of many containers are large
 	for _, reduce := range reductions() {
-		if encodeTo(&out, *d); out.Len() <= ReportLimit {
+		if encodeTo(&out, *d); out.Len() <= reportLimit {
 			return out.String()
 		}
 		reduce(d)
 	}
 	for {
-		if encodeTo(&out, *d); out.Len() <= ReportLimit || len(d.Containers) == 0 {
+		if encodeTo(&out, *d); out.Len() <= reportLimit || len(d.Containers) == 0 {
 			return out.String()
 		}
 		d.Containers = d.Containers[:len(d.Containers)-1]

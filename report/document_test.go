@@ -130,24 +130,6 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-func TestSafe(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ in, want string }{
-		{"plain", "plain"},
-		{"é…漢", "é…漢"},
-		{"a\x00b\nc\td\x1be", "abcde"},
-		{"a\u007fb\u0085c\u009bd", "abcd"},
-		{"a\u202eb\u2066c\u200fd", "abcd"},
-		{"a\xffb\xc3", "ab"},
-		{"", ""},
-	}
-	for _, tt := range tests {
-		if got := safe(tt.in); got != tt.want {
-			t.Errorf("safe(%q): got %q, want %q", tt.in, got, tt.want)
-		}
-	}
-}
-
 func TestClip(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -180,7 +162,7 @@ func many(count, n int, text string) []diagnosis.Verdict {
 	long := func(i int) string { return fmt.Sprint(i) + strings.Repeat(text, n) }
 	var out []diagnosis.Verdict
 	for i := range count {
-		out = append(out, newVerdict(container(long(i)), summary(diagnosis.Clip(safe(long(i)), 256)), func(v *diagnosis.Verdict) {
+		out = append(out, newVerdict(container(long(i)), summary(diagnosis.Clip(diagnosis.Printable(long(i)), 256)), func(v *diagnosis.Verdict) {
 			v.Failure.Image = long(i)
 			for j := range v.Evidence {
 				v.Evidence[j].Detail = long(j)

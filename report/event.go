@@ -27,15 +27,15 @@ const (
 // RecoveredReason is the reason of the Event that ends an incident.
 const RecoveredReason = "ImagePullRecovered"
 
-// FailureEvent returns the Warning for a new verdict. Its name is derived from the
+// failureEvent returns the Warning for a new verdict. Its name is derived from the
 // verdict, so the same verdict is never recorded twice.
-func FailureEvent(v diagnosis.Verdict, now time.Time) *eventsv1.Event {
+func failureEvent(v diagnosis.Verdict, now time.Time) *eventsv1.Event {
 	return newEvent(v.Failure, corev1.EventTypeWarning, string(v.Cause), v.Summary, now)
 }
 
-// RecoveredEvent returns the Normal Event for a container that now has its image.
-func RecoveredEvent(f diagnosis.Failure, now time.Time) *eventsv1.Event {
-	note := string(f.Kind) + " " + f.Container + " has its image " + safe(f.Image)
+// recoveredEvent returns the Normal Event for a container that now has its image.
+func recoveredEvent(f diagnosis.Failure, now time.Time) *eventsv1.Event {
+	note := string(f.Kind) + " " + f.Container + " has its image " + diagnosis.Printable(f.Image)
 	return newEvent(f, corev1.EventTypeNormal, RecoveredReason, note, now)
 }
 

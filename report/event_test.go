@@ -48,7 +48,7 @@ func checkEvent(t *testing.T, e *eventsv1.Event) {
 func TestFailureEvent(t *testing.T) {
 	t.Parallel()
 	v := newVerdict()
-	e := FailureEvent(v, observed())
+	e := failureEvent(v, observed())
 	checkEvent(t, e)
 	want := corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "web-5d7f8-x2x4z",
@@ -70,7 +70,7 @@ func TestFailureEvent(t *testing.T) {
 
 func TestRecoveredEvent(t *testing.T) {
 	t.Parallel()
-	e := RecoveredEvent(newVerdict().Failure, observed())
+	e := recoveredEvent(newVerdict().Failure, observed())
 	checkEvent(t, e)
 	if e.Type != "Normal" || e.Reason != "ImagePullRecovered" {
 		t.Errorf("got %s %s, want Normal ImagePullRecovered", e.Type, e.Reason)
@@ -88,9 +88,9 @@ func TestEventsOfAnyFailureAreValid(t *testing.T) {
 			v := newVerdict(summary(text), func(v *diagnosis.Verdict) {
 				v.Failure.Pod, v.Failure.Image, v.Failure.Node = name, text, long("worker.", 253)
 			})
-			v.Summary = diagnosis.Clip(safe(text), diagnosis.SummaryLimit) // as the domain makes it
-			checkEvent(t, FailureEvent(v, observed()))
-			checkEvent(t, RecoveredEvent(v.Failure, observed()))
+			v.Summary = diagnosis.Clip(diagnosis.Printable(text), diagnosis.SummaryLimit) // as the domain makes it
+			checkEvent(t, failureEvent(v, observed()))
+			checkEvent(t, recoveredEvent(v.Failure, observed()))
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestLongNoteIsCut(t *testing.T) {
 	t.Parallel()
 	f := newVerdict().Failure
 	f.Image = strings.Repeat("é", 2000)
-	if got := RecoveredEvent(f, observed()).Note; len(got) < 1020 || !strings.HasSuffix(got, "…") {
+	if got := recoveredEvent(f, observed()).Note; len(got) < 1020 || !strings.HasSuffix(got, "…") {
 		t.Errorf("got %d bytes, want about 1024 and an ellipsis", len(got))
 	}
 }
@@ -115,7 +115,7 @@ func TestFieldPath(t *testing.T) {
 		"something else":                 "",
 	} {
 		v := newVerdict(func(v *diagnosis.Verdict) { v.Failure.Kind = kind })
-		if got := FailureEvent(v, observed()).Regarding.FieldPath; got != want {
+		if got := failureEvent(v, observed()).Regarding.FieldPath; got != want {
 			t.Errorf("%s: got %q, want %q", kind, got, want)
 		}
 	}
@@ -124,7 +124,7 @@ func TestFieldPath(t *testing.T) {
 func TestEventNames(t *testing.T) {
 	t.Parallel()
 	name := func(edits ...func(*diagnosis.Verdict)) string {
-		return FailureEvent(newVerdict(edits...), observed()).Name
+		return failureEvent(newVerdict(edits...), observed()).Name
 	}
 	was := name()
 	same := map[string]func(*diagnosis.Verdict){
@@ -141,7 +141,7 @@ func TestEventNames(t *testing.T) {
 			t.Errorf("%s: got another name %q, want %q", what, got, was)
 		}
 	}
-	if got := FailureEvent(newVerdict(), observed().Add(time.Hour)).Name; got != was {
+	if got := failureEvent(newVerdict(), observed().Add(time.Hour)).Name; got != was {
 		t.Errorf("later: got another name %q, want %q", got, was)
 	}
 	other := map[string]func(*diagnosis.Verdict){
@@ -156,7 +156,7 @@ func TestEventNames(t *testing.T) {
 			v.Failure.UID, v.Failure.Container = v.Failure.UID+"a", strings.TrimPrefix(v.Failure.Container, "a")
 		},
 	}
-	seen := map[string]string{was: "the first", RecoveredEvent(newVerdict().Failure, observed()).Name: "recovered"}
+	seen := map[string]string{was: "the first", recoveredEvent(newVerdict().Failure, observed()).Name: "recovered"}
 	for what, edit := range other {
 		got := name(edit)
 		if before, ok := seen[got]; ok {
@@ -192,7 +192,7 @@ func FuzzEventName(f *testing.F) {
 			t.Skip() // no pod has such a name
 		}
 		v := newVerdict(func(v *diagnosis.Verdict) { v.Failure.Pod = name })
-		if got := FailureEvent(v, observed()).Name; len(validation.IsDNS1123Subdomain(got)) > 0 {
+		if got := failureEvent(v, observed()).Name; len(validation.IsDNS1123Subdomain(got)) > 0 {
 			t.Error(fmt.Sprint("not a name: ", got))
 		}
 	})

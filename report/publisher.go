@@ -511,7 +511,7 @@ func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diag
 		if of.event == said && of.unsure != v.Summary {
 			continue
 		}
-		if err := p.event(ctx, FailureEvent(v, p.now())); err != nil {
+		if err := p.event(ctx, failureEvent(v, p.now())); err != nil {
 			all = false
 			continue
 		}
@@ -555,7 +555,7 @@ func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagn
 	if of := state.containers[f.Subject()]; of != nil && !of.timed.IsZero() {
 		f.Since = of.timed // as in the report, so that another run of the agent names the Event the same
 		f.Image = cmp.Or(f.Image, of.earlier.image)
-		switch err := p.event(ctx, RecoveredEvent(f, p.now())); { // logged and counted there
+		switch err := p.event(ctx, recoveredEvent(f, p.now())); { // logged and counted there
 		case temporary(err):
 			return err
 		case err != nil:
@@ -575,7 +575,7 @@ func (p *Publisher) catchUp(ctx context.Context, u podwatch.Update, state *podSt
 		return nil
 	}
 	state.unsaid = slices.DeleteFunc(state.unsaid, func(f diagnosis.Failure) bool {
-		return p.event(ctx, RecoveredEvent(f, p.now())) == nil
+		return p.event(ctx, recoveredEvent(f, p.now())) == nil
 	})
 	switch {
 	case len(state.unsaid) == 0:

@@ -643,7 +643,7 @@ func TestKilledBeforeTheEvent(t *testing.T) {
 		d.want(tt.what, 1, tt.events)
 	}
 	for _, e := range d.w.events {
-		if want := FailureEvent(v, d.at); e.Name != want.Name || e.Note != want.Note {
+		if want := failureEvent(v, d.at); e.Name != want.Name || e.Note != want.Note {
 			t.Errorf("Event %s %q, want %s %q", e.Name, e.Note, want.Name, want.Note)
 		}
 	}

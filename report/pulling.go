@@ -7,7 +7,7 @@ import (
 )
 
 // pullingLimit is the maximum number of images being pulled in a report. Without
-// failing containers they fit into ReportLimit.
+// failing containers they fit into reportLimit.
 const pullingLimit = 5
 
 // Pulling is an image being pulled, for a container that waits and has not failed.
@@ -55,7 +55,7 @@ func complete(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamin
 
 func newPulling(p diagnosis.Progress) Pulling {
 	return Pulling{
-		Name: p.Failure.Container, Kind: string(p.Failure.Kind), Image: diagnosis.Clip(safe(p.Failure.Image), 256), Detail: p.Detail(),
+		Name: p.Failure.Container, Kind: string(p.Failure.Kind), Image: diagnosis.Clip(diagnosis.Printable(p.Failure.Image), 256), Detail: p.Detail(),
 		DoneBytes: min(p.Done, p.Total), TotalBytes: p.Total, Since: stamp(p.Failure.Since),
 	}
 }

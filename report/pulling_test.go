@@ -26,7 +26,7 @@ func together(t *testing.T, verdicts []diagnosis.Verdict, all ...diagnosis.Progr
 	t.Helper()
 	got := render(verdicts, all, 0, "worker-3", observed()).annotations
 	checkText(t, SummaryAnnotation, got[SummaryAnnotation], diagnosis.SummaryLimit)
-	checkText(t, ReportAnnotation, got[ReportAnnotation], ReportLimit)
+	checkText(t, ReportAnnotation, got[ReportAnnotation], reportLimit)
 	validate(t, got[ReportAnnotation])
 	return got
 }

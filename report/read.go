@@ -12,9 +12,9 @@ import (
 )
 
 // readLimit is the maximum size in bytes that Parse accepts. Later versions of
-// whypull may write more than ReportLimit, but anybody who may annotate a pod can
+// whypull may write more than reportLimit, but anybody who may annotate a pod can
 // write 256 KiB.
-const readLimit = 16 * ReportLimit
+const readLimit = 16 * reportLimit
 
 // Parse decodes a report annotation. It ignores unknown fields, since v1 only ever
 // adds fields. An empty annotation, another schema and more than readLimit bytes
@@ -45,32 +45,34 @@ func decode(annotation string) (Document, error) {
 // Printable returns a copy of the document whose texts are safe to show on a
 // terminal.
 func (d Document) Printable() Document {
-	d.Schema, d.Node, d.ObservedAt = Printable(d.Schema), Printable(d.Node), Printable(d.ObservedAt)
-	containers := make([]Container, 0, len(d.Containers))
-	for _, c := range d.Containers {
-		containers = append(containers, c.printable())
+	printable(&d.Schema, &d.Node, &d.ObservedAt)
+	d.Containers, d.Pulling = append([]Container{}, d.Containers...), slices.Clone(d.Pulling)
+	for i := range d.Containers {
+		c := &d.Containers[i]
+		c.Remedy, c.Evidence, c.Hosts = append([]string{}, c.Remedy...), append([]Entry{}, c.Evidence...), slices.Clone(c.Hosts)
+		printable(&c.Name, &c.Kind, &c.Image, &c.PullPolicy, &c.Cause, &c.Confidence, &c.Summary, &c.Since)
+		for j := range c.Remedy {
+			printable(&c.Remedy[j])
+		}
+		for j := range c.Evidence {
+			e := &c.Evidence[j]
+			printable(&e.Check, &e.Outcome, &e.Fault, &e.Detail)
+		}
+		for j := range c.Hosts {
+			printable(&c.Hosts[j])
+		}
 	}
-	d.Containers = containers
+	for i := range d.Pulling {
+		p := &d.Pulling[i]
+		printable(&p.Name, &p.Kind, &p.Image, &p.Detail, &p.Since)
+	}
 	return d
 }
 
-func (c Container) printable() Container {
-	for _, s := range []*string{&c.Name, &c.Kind, &c.Image, &c.PullPolicy, &c.Cause, &c.Confidence, &c.Summary, &c.Since} {
+func printable(texts ...*string) {
+	for _, s := range texts {
 		*s = Printable(*s)
 	}
-	remedy, evidence := make([]string, 0, len(c.Remedy)), make([]Entry, 0, len(c.Evidence))
-	for _, line := range c.Remedy {
-		remedy = append(remedy, Printable(line))
-	}
-	for _, e := range c.Evidence {
-		evidence = append(evidence, Entry{Printable(e.Check), Printable(e.Outcome), Printable(e.Fault), Printable(e.Detail)})
-	}
-	c.Hosts = slices.Clone(c.Hosts)
-	for i := range c.Hosts {
-		c.Hosts[i] = Printable(c.Hosts[i])
-	}
-	c.Remedy, c.Evidence = remedy, evidence
-	return c
 }
 
 // escapes are the control sequences of ECMA-48 and xterm: CSI, the strings OSC,

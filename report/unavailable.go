@@ -97,12 +97,10 @@ func (p *UnavailablePublisher) Unavailable(ctx context.Context, pod podwatch.Run
 	p.metrics.Unavailable(pod.UID, verdicts)
 	state := p.pods[pod.UID]
 	if len(verdicts) == 0 {
-		if state == nil || state.content == (digest{}) {
-			delete(p.pods, pod.UID)
-			return nil
-		}
-		if err := p.annotate(ctx, pod, nil); err != nil {
-			return err
+		if state != nil && state.content != (digest{}) {
+			if err := p.annotate(ctx, pod, nil); err != nil {
+				return err
+			}
 		}
 		delete(p.pods, pod.UID)
 		return nil
@@ -129,7 +127,7 @@ func (p *UnavailablePublisher) events(ctx context.Context, state *unavailable, v
 	for _, v := range verdicts {
 		subject, said := v.Failure.Subject(), announcementOf(v)
 		if state.announced[subject] != said {
-			err := p.writer.Event(ctx, UnavailableEvent(v, p.now()))
+			err := p.writer.Event(ctx, unavailableEvent(v, p.now()))
 			countWrite(p.metrics, err)
 			if err != nil {
 				failed = err
@@ -161,9 +159,9 @@ func (p *UnavailablePublisher) Forget(uid string) {
 	delete(p.pods, uid)
 }
 
-// UnavailableEvent returns the Warning for the image of a running container that could not
+// unavailableEvent returns the Warning for the image of a running container that could not
 // be pulled again.
-func UnavailableEvent(v diagnosis.Verdict, now time.Time) *eventsv1.Event {
+func unavailableEvent(v diagnosis.Verdict, now time.Time) *eventsv1.Event {
 	note := v.Failure.Kind.Words() + " " + v.Failure.Container + " runs, but its image could not be pulled again (" + string(v.Cause) + "): " + v.Summary
 	return newEvent(v.Failure, corev1.EventTypeWarning, UnavailableReason, note, now)
 }

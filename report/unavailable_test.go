@@ -141,7 +141,7 @@ func TestUnavailableIsBounded(t *testing.T) {
 	}
 	r.publish(t, all...)
 	text := r.annotation(t)
-	if len(text) > ReportLimit {
+	if len(text) > reportLimit {
 		t.Errorf("%d bytes", len(text))
 	}
 	if doc, err := Parse(text); err != nil || len(doc.Containers)+doc.Omitted != 16 {
