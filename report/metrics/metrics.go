@@ -46,7 +46,7 @@ type Agent struct {
 	failing map[string][]failing // by pod uid
 	pulling map[string][]diagnosis.Progress
 	// unavailable are the containers of running pods whose image could not be pulled again.
-	unavailable map[string][]podFailure
+	unavailable map[string][]failing
 	counted     map[causeAndConfidence]bool // by diagnoses
 	access      string                      // in info
 
@@ -72,7 +72,7 @@ func New(version string) *Agent {
 
 // NewWithoutPods is New without the metrics that name pods.
 func NewWithoutPods(version string) *Agent {
-	m := &Agent{registry: prometheus.NewRegistry(), failing: map[string][]failing{}, pulling: map[string][]diagnosis.Progress{}, unavailable: map[string][]podFailure{}, counted: map[causeAndConfidence]bool{},
+	m := &Agent{registry: prometheus.NewRegistry(), failing: map[string][]failing{}, pulling: map[string][]diagnosis.Progress{}, unavailable: map[string][]failing{}, counted: map[causeAndConfidence]bool{},
 		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_diagnoses_total", Help: "Number of verdicts, by cause and confidence."}, []string{"cause", "confidence"})
@@ -200,7 +200,8 @@ func result(err error) string {
 	return "success"
 }
 
-// failing is what the metrics say of one failing container. Its verdict may be large.
+// failing is what the metrics say of one failing container, or of one that runs and whose
+// image could not be pulled again. Its verdict may be large.
 type failing struct {
 	labels            podLabels // the registry whether or not it is named
 	since             time.Time
@@ -209,8 +210,7 @@ type failing struct {
 }
 
 func newFailing(v diagnosis.Verdict) failing {
-	f := v.Failure
-	out := failing{labels: podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry}, since: f.Since, stalled: stalledPull(v)}
+	out := failing{labels: labelsOf(v.Failure, v.Cause), since: v.Failure.Since, stalled: stalledPull(v)}
 	for _, e := range v.Evidence {
 		if compared := e.DNS().Compared; compared != "" {
 			out.compared, out.differs = true, out.differs || compared.Differs()
@@ -222,6 +222,16 @@ func newFailing(v diagnosis.Verdict) failing {
 // Failing sets the verdicts on a pod's failing containers; an empty slice removes
 // the pod.
 func (m *Agent) Failing(uid string, verdicts []diagnosis.Verdict) {
+	m.replace(m.failing, uid, verdicts)
+}
+
+// Unavailable sets the verdicts on a running pod's containers whose image could not be
+// pulled again; an empty slice removes the pod.
+func (m *Agent) Unavailable(uid string, verdicts []diagnosis.Verdict) {
+	m.replace(m.unavailable, uid, verdicts)
+}
+
+func (m *Agent) replace(in map[string][]failing, uid string, verdicts []diagnosis.Verdict) {
 	all := make([]failing, len(verdicts))
 	for i, v := range verdicts {
 		all[i] = newFailing(v)
@@ -229,10 +239,10 @@ func (m *Agent) Failing(uid string, verdicts []diagnosis.Verdict) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(all) == 0 {
-		delete(m.failing, uid)
+		delete(in, uid)
 		return
 	}
-	m.failing[uid] = all
+	in[uid] = all
 }
 
 // collector collects gauges that are computed for each scrape.
@@ -279,7 +289,7 @@ func (m *Agent) failingCollector() collector {
 func (m *Agent) countFailing() map[causeAndRegistry]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	named := m.namedRegistries()
+	named := namedRegistries(m.failing)
 	counts := map[causeAndRegistry]int{}
 	for _, all := range m.failing {
 		for _, f := range all {
@@ -317,37 +327,23 @@ func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
 	return counts
 }
 
-// namedRegistries returns the registries of the failures that are named. m.mu must be held.
-func (m *Agent) namedRegistries() []string {
-	counts := registryCounts{}
-	for _, all := range m.failing {
-		for _, f := range all {
-			counts.add(f.labels)
+// namedRegistries returns topRegistries registries of failures, whose lock must be held: of
+// each namespace in turn the one with the most containers.
+func namedRegistries(failures map[string][]failing) []string {
+	counts := map[podLabels]int{} // of which only the namespace and the registry are set
+	for _, containers := range failures {
+		for _, f := range containers {
+			if f.labels.registry != "" {
+				counts[podLabels{namespace: f.labels.namespace, registry: f.labels.registry}]++
+			}
 		}
 	}
-	return counts.mostFrequent()
-}
-
-// registryCounts are numbers of containers by namespace and registry; of the labels only
-// these two are set.
-type registryCounts map[podLabels]int
-
-// add counts a container whose registry is known.
-func (r registryCounts) add(l podLabels) {
-	if l.registry != "" {
-		r[podLabels{namespace: l.namespace, registry: l.registry}]++
-	}
-}
-
-// mostFrequent returns topRegistries registries: of each namespace in turn the one with the
-// highest count.
-func (r registryCounts) mostFrequent() []string {
 	var all []*podLabels // sorting pointers keeps the binary smaller
-	for l := range r {
+	for l := range counts {
 		all = append(all, &l)
 	}
 	slices.SortFunc(all, func(a, b *podLabels) int {
-		return cmp.Or(r[*b]-r[*a], cmp.Compare(a.registry, b.registry), cmp.Compare(a.namespace, b.namespace))
+		return cmp.Or(counts[*b]-counts[*a], cmp.Compare(a.registry, b.registry), cmp.Compare(a.namespace, b.namespace))
 	})
 	var out []string
 	for i := range inTurn(len(all), func(i int) string { return all[i].namespace }) {
@@ -375,7 +371,7 @@ func (m *Agent) mismatchCollector() collector {
 func (m *Agent) mismatches() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	named := m.namedRegistries()
+	named := namedRegistries(m.failing)
 	out := map[string]bool{}
 	for _, all := range m.failing {
 		for _, f := range all {

@@ -108,7 +108,7 @@ func TestEqualRegistriesByName(t *testing.T) {
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, fmt.Sprintf("r%02d.test", i))})
 	}
 	for range 5 { // not as a map happens to be ordered
-		if got := m.namedRegistries(); len(got) != 10 || got[0] != "r00.test" || got[9] != "r09.test" {
+		if got := namedRegistries(m.failing); len(got) != 10 || got[0] != "r00.test" || got[9] != "r09.test" {
 			t.Fatalf("got %q, want r00 to r09", got)
 		}
 	}
@@ -124,7 +124,7 @@ func TestNamespacesShareRegistries(t *testing.T) {
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v, v})
 	}
 	m.Failing("victim", []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, "hub.test")})
-	if got := m.namedRegistries(); len(got) != topRegistries || !slices.Contains(got, "hub.test") {
+	if got := namedRegistries(m.failing); len(got) != topRegistries || !slices.Contains(got, "hub.test") {
 		t.Errorf("got %q", got)
 	}
 }

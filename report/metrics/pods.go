@@ -27,6 +27,10 @@ var podLabelNames = []string{"pod_namespace", "pod_name", "container_name", "cau
 // podLabels are the values of podLabelNames for one failing container.
 type podLabels struct{ namespace, pod, container, cause, registry string }
 
+func labelsOf(f diagnosis.Failure, cause diagnosis.Cause) podLabels {
+	return podLabels{f.Namespace, f.Pod, f.Container, string(cause), f.Registry}
+}
+
 func (l podLabels) values() []string {
 	return []string{l.namespace, l.pod, l.container, l.cause, l.registry}
 }
@@ -50,7 +54,7 @@ func (m *Agent) podsCollector() collector {
 	unavailable := prometheus.NewDesc("whypull_image_unavailable", "Always 1, for each container of a running pod whose image could not be pulled again, at most 50 per node together with whypull_pod_failure_info.", labels, nil)
 	omitted := prometheus.NewDesc("whypull_image_unavailable_dropped", "Number of containers on this node without a whypull_image_unavailable series because of its limit.", nil, nil)
 	return collector{[]*prometheus.Desc{info, start, dropped, unavailable, omitted}, func(ch chan<- prometheus.Metric) {
-		all := append(m.podFailures(), m.podsUnavailable()...)
+		all := append(m.podFailures(m.failing, false), m.podFailures(m.unavailable, true)...)
 		unnamed, named := map[bool]int{}, 0 // by runs
 		for _, f := range all {
 			unnamed[f.runs]++
@@ -95,70 +99,22 @@ func inTurn(n int, namespace func(i int) string) iter.Seq[int] {
 	}
 }
 
-// Unavailable sets the verdicts on a running pod's containers whose image could not be
-// pulled again; an empty slice removes the pod.
-func (m *Agent) Unavailable(uid string, verdicts []diagnosis.Verdict) {
-	all := make([]podFailure, len(verdicts))
-	for i, v := range verdicts {
-		f := v.Failure
-		all[i] = podFailure{podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry}, f.Since, true}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(all) == 0 {
-		delete(m.unavailable, uid)
-		return
-	}
-	m.unavailable[uid] = all
-}
-
-// podsUnavailable returns the containers whose image could not be pulled again, longest
-// unavailable first.
-func (m *Agent) podsUnavailable() []*podFailure {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	counts := registryCounts{}
-	for _, all := range m.unavailable {
-		for _, f := range all {
-			counts.add(f.labels)
-		}
-	}
-	named := counts.mostFrequent()
-	since := map[podLabels]time.Time{}
-	for _, all := range m.unavailable {
-		for _, f := range all {
-			note(since, f.labels, f.since, named)
-		}
-	}
-	return longest(since, true)
-}
-
-// podFailures returns the failing containers, longest failing first. Those with
+// podFailures returns the containers, those with the earliest start first. Those with
 // the same labels are merged: a volume can have the name of a container, and a pod
 // that of the pod it replaces.
-func (m *Agent) podFailures() []*podFailure {
+func (m *Agent) podFailures(failures map[string][]failing, run bool) []*podFailure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	named := m.namedRegistries()
-	since := make(map[podLabels]time.Time, len(m.failing))
-	for _, all := range m.failing {
-		for _, f := range all {
-			note(since, f.labels, f.since, named)
+	named := namedRegistries(failures)
+	since := make(map[podLabels]time.Time, len(failures))
+	for _, containers := range failures {
+		for _, f := range containers {
+			f.labels.registry = registryLabel(named, f.labels.registry)
+			if known, ok := since[f.labels]; !ok || f.since.Before(known) {
+				since[f.labels] = f.since
+			}
 		}
 	}
-	return longest(since, false)
-}
-
-// note adds a container under the label of its registry.
-func note(all map[podLabels]time.Time, l podLabels, since time.Time, named []string) {
-	l.registry = registryLabel(named, l.registry)
-	if known, ok := all[l]; !ok || since.Before(known) {
-		all[l] = since
-	}
-}
-
-// longest returns the containers, those with the earliest start first.
-func longest(since map[podLabels]time.Time, run bool) []*podFailure {
 	all := make([]*podFailure, 0, len(since))
 	for l, at := range since {
 		all = append(all, &podFailure{l, at, run})

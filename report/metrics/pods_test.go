@@ -152,7 +152,7 @@ func TestEqualLabelsAreOne(t *testing.T) {
 	volume.Failure.Kind = diagnosis.KindImageVolume
 	m.Failing("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, since()), volume})
 	m.Failing("2", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, since())}) // the next of a StatefulSet
-	all := m.podFailures()
+	all := m.podFailures(m.failing, false)
 	if len(all) != 1 || !all[0].since.Equal(since().Add(-time.Hour)) {
 		t.Errorf("got %v, want one, since the earliest", all)
 	}
@@ -212,7 +212,7 @@ whypull_image_unavailable_dropped %d
 	app := `whypull_image_unavailable{cause="TagNotFound",container_name="app",pod_name="web",pod_namespace="shop",registry="hub.test2.company.com"} 1` + "\n"
 	side := `whypull_image_unavailable{cause="DNSFailure",container_name="side",pod_name="web",pod_namespace="shop",registry="hub.test2.company.com"} 1` + "\n"
 	wantMetrics(t, m, fmt.Sprintf(headers, app+side, 0), names...)
-	if len(m.countFailing()) > 0 || len(m.podFailures()) > 0 {
+	if len(m.countFailing()) > 0 || len(m.podFailures(m.failing, false)) > 0 {
 		t.Error("a running pod counts as failing")
 	}
 	m.Unavailable("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, at)})
@@ -229,7 +229,7 @@ whypull_image_unavailable_dropped %d
 	}
 	wantMetrics(t, m, fmt.Sprintf(headers, app, 0), names...)
 	m.Unavailable("1", nil)
-	if n := len(m.podsUnavailable()); n != 0 {
+	if n := len(m.podFailures(m.unavailable, true)); n != 0 {
 		t.Errorf("%d are left", n)
 	}
 }

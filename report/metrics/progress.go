@@ -23,17 +23,13 @@ func (m *Agent) Pulling(uid string, pulls []diagnosis.Progress) {
 	m.pulling[uid] = pulls
 }
 
-// pull is a running pull with the values of its labels.
+// pull is a running pull. It has a cause if it has stalled.
 type pull struct {
-	namespace, pod, container, cause, registry string
-	done, total                                int64
+	labels      podLabels
+	done, total int64
 }
 
-func (p *pull) labels() []string {
-	return []string{p.namespace, p.pod, p.container, p.cause, p.registry}
-}
-
-func (p *pull) stalled() float64 { return oneIf(p.cause != "") }
+func (p *pull) stalled() float64 { return oneIf(p.labels.cause != "") }
 
 // progressCollector collects the metrics of running pulls.
 func (m *Agent) progressCollector() collector {
@@ -45,11 +41,11 @@ func (m *Agent) progressCollector() collector {
 	return collector{[]*prometheus.Desc{bytes, stalled}, func(ch chan<- prometheus.Metric) {
 		all := m.pulls()
 		for _, p := range shown(all) {
-			ch <- gauge(bytes, float64(p.done), p.labels()...)
+			ch <- gauge(bytes, float64(p.done), p.labels.values()...)
 		}
 		slices.SortStableFunc(all, func(a, b *pull) int { return cmp.Compare(b.stalled(), a.stalled()) })
 		for _, p := range shown(all) {
-			ch <- gauge(stalled, p.stalled(), p.labels()...)
+			ch <- gauge(stalled, p.stalled(), p.labels.values()...)
 		}
 	}}
 }
@@ -57,7 +53,7 @@ func (m *Agent) progressCollector() collector {
 // shown returns the pulls with a series: of each namespace in turn the first.
 func shown(all []*pull) []*pull {
 	var out []*pull
-	for i := range inTurn(len(all), func(i int) string { return all[i].namespace }) {
+	for i := range inTurn(len(all), func(i int) string { return all[i].labels.namespace }) {
 		if len(out) == progressSeries {
 			break
 		}
@@ -71,25 +67,24 @@ func shown(all []*pull) []*pull {
 func (m *Agent) pulls() []*pull {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	named := m.namedRegistries()
+	named := namedRegistries(m.failing)
 	var all []*pull // sorting pointers keeps the binary smaller
 	for _, pulls := range m.pulling {
 		for _, p := range pulls {
-			f := p.Failure
-			all = append(all, &pull{f.Namespace, f.Pod, f.Container, "", f.Registry, p.Done, p.Total})
+			all = append(all, &pull{labelsOf(p.Failure, ""), p.Done, p.Total})
 		}
 	}
 	for _, failing := range m.failing {
 		for _, f := range failing {
 			if f.stalled != nil {
 				p := *f.stalled
-				p.registry = registryLabel(named, p.registry)
+				p.labels.registry = registryLabel(named, p.labels.registry)
 				all = append(all, &p)
 			}
 		}
 	}
 	slices.SortFunc(all, func(a, b *pull) int {
-		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(b.done, a.done), slices.Compare(a.labels(), b.labels()))
+		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(b.done, a.done), a.labels.compare(b.labels))
 	})
 	// A container and an image volume may have the same name.
 	return distinct(all)
@@ -98,10 +93,9 @@ func (m *Agent) pulls() []*pull {
 // stalledPull returns the pull that a verdict reports as stalled; nil if it reports
 // none.
 func stalledPull(v diagnosis.Verdict) *pull {
-	f := v.Failure
 	for _, e := range v.Evidence {
 		if v.Cause == diagnosis.PullStalled && e.Fault == diagnosis.FaultStalled {
-			return &pull{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry, e.Pull().Done, e.Pull().Total}
+			return &pull{labelsOf(v.Failure, v.Cause), e.Pull().Done, e.Pull().Total}
 		}
 	}
 	return nil
@@ -110,13 +104,10 @@ func stalledPull(v diagnosis.Verdict) *pull {
 // distinct removes pulls with the labels of an earlier one: with a duplicate
 // series the whole scrape would fail.
 func distinct(all []*pull) []*pull {
-	seen := map[[5]string]bool{}
+	seen := map[podLabels]bool{}
 	return slices.DeleteFunc(all, func(p *pull) bool {
-		key := [5]string(p.labels())
-		if seen[key] {
-			return true
-		}
-		seen[key] = true
-		return false
+		again := seen[p.labels]
+		seen[p.labels] = true
+		return again
 	})
 }

@@ -81,8 +81,8 @@ func TestNamespacesShareProgress(t *testing.T) {
 	}
 	m.Pulling("victim", []diagnosis.Progress{going("web", 1, 2)})
 	all := m.pulls()
-	if got := shown(all); len(got) != progressSeries || got[1].pod != "web" {
-		t.Errorf("%d are shown, the second is of pod %s", len(got), got[1].pod)
+	if got := shown(all); len(got) != progressSeries || got[1].labels.pod != "web" {
+		t.Errorf("%d are shown, the second is of pod %s", len(got), got[1].labels.pod)
 	}
 }
 
