@@ -14,9 +14,9 @@ import (
 // Explain returns the runbook's page on a cause, whose name is
 // case-insensitive. The error for an unknown name suggests the nearest one.
 func Explain(l Layout, name string) (string, error) {
-	e, known := entryOf(name)
-	if !known {
-		return "", unknownCause(name)
+	e, err := lookUp(name)
+	if err != nil {
+		return "", err
 	}
 	text, err := runbook.Page(e)
 	if err != nil {
@@ -28,15 +28,20 @@ func Explain(l Layout, name string) (string, error) {
 // Cause returns the cause of a name, which is case-insensitive. The error for an
 // unknown name suggests the nearest one.
 func Cause(name string) (string, error) {
-	e, known := entryOf(name)
-	if !known {
-		return "", unknownCause(name)
-	}
-	return string(e.Cause), nil
+	e, err := lookUp(name)
+	return string(e.Cause), err
 }
 
-func unknownCause(name string) error {
-	return fmt.Errorf("unknown cause %q; did you mean %s? 'kubectl why-pull explain' lists all causes", clip(name, 64), nearest(name))
+func lookUp(name string) (diagnosis.Entry, error) {
+	if e, known := entryOf(name); known {
+		return e, nil
+	}
+	name = clip(name, 64)
+	distance := func(e diagnosis.Entry) int {
+		return levenshtein.ComputeDistance(strings.ToLower(string(e.Cause)), strings.ToLower(name))
+	}
+	nearest := slices.MinFunc(diagnosis.Catalogue(), func(a, b diagnosis.Entry) int { return distance(a) - distance(b) })
+	return diagnosis.Entry{}, fmt.Errorf("unknown cause %q; did you mean %s? 'kubectl why-pull explain' lists all causes", name, nearest.Cause)
 }
 
 // entryOf returns the entry of a cause, whose name is case-insensitive.
@@ -47,14 +52,6 @@ func entryOf(cause string) (diagnosis.Entry, bool) {
 		return diagnosis.Entry{}, false
 	}
 	return all[i], true
-}
-
-func nearest(name string) string {
-	distance := func(e diagnosis.Entry) int {
-		return levenshtein.ComputeDistance(strings.ToLower(string(e.Cause)), strings.ToLower(clip(name, 64)))
-	}
-	e := slices.MinFunc(diagnosis.Catalogue(), func(a, b diagnosis.Entry) int { return distance(a) - distance(b) })
-	return string(e.Cause)
 }
 
 // Causes lists all causes with their meaning, in the order of the

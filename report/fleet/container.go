@@ -35,7 +35,6 @@ type Container struct {
 	RunsHere bool `json:"runsHere"`
 
 	verdict *report.Container // from the report
-	secrets []string          // the pod's pull secrets
 	begin   time.Time         // since when it fails; without a report, the pod's last change
 }
 
@@ -55,39 +54,41 @@ func parseReport(pod *corev1.Pod, annotation string) *report.Document {
 }
 
 // failing returns the pod's containers whose image cannot be pulled: those that
-// the pod's status says so about, and those in the report that are still
+// the pod's status says so about, and those in the report (nil for none) that are still
 // waiting. The status says nothing while the kubelet retries, and before there
 // is a sandbox.
-func failing(pod *corev1.Pod) []Container {
+func failing(pod *corev1.Pod, doc *report.Document) []Container {
 	if podwatch.Over(pod) {
 		return nil
 	}
-	doc := parseReport(pod, report.ReportAnnotation)
 	var out []Container
 	for _, f := range podwatch.Failures(pod) {
-		verdict := verdictOf(doc, pod, f)
-		c := newContainer(attribute(pod, f, verdict))
-		c.verdict = verdict
-		out = addContainer(out, c)
+		f, verdict := reported(pod, doc, f)
+		out = add(out, f, verdict)
 	}
 	if doc == nil {
 		return out
 	}
 	for i := range doc.Containers {
 		if f, ok := stillWaiting(pod, doc.Containers[i]); ok {
-			c := newContainer(f)
-			c.verdict = &doc.Containers[i]
-			out = addContainer(out, c)
+			out = add(out, f, &doc.Containers[i])
 		}
 	}
 	return out
 }
 
-// addContainer adds a container that is not in the list yet. A report entry
-// counts once, whichever container's status led to it.
-func addContainer(all []Container, c Container) []Container {
-	if c.verdict != nil {
-		c.Name, c.Kind, c.Cause = c.verdict.Name, c.verdict.Kind, cmp.Or(c.verdict.Cause, string(diagnosis.Unknown))
+// add adds a failing container with the report's entry on it, if any, unless it is in
+// the list. An entry counts once, whichever container's status led to it.
+func add(all []Container, f diagnosis.Failure, verdict *report.Container) []Container {
+	image := podwatch.ImageOf(f.Image) // the failure may be of another image than the one it was created for
+	c := Container{
+		Name: report.Printable(f.Container), Kind: string(f.Kind), Image: report.Printable(image.Written),
+		Registry: image.Registry, Repository: image.Repository,
+		Reason: report.Printable(message.Redact(f.Reason)), Message: report.Printable(message.Redact(f.Message)),
+		RunsOn: []string{}, verdict: verdict,
+	}
+	if verdict != nil {
+		c.Name, c.Kind, c.Cause = verdict.Name, verdict.Kind, cmp.Or(verdict.Cause, string(diagnosis.Unknown))
 	}
 	if slices.ContainsFunc(all, func(o Container) bool { return o.Name == c.Name && o.Kind == c.Kind }) {
 		return all
@@ -95,49 +96,26 @@ func addContainer(all []Container, c Container) []Container {
 	return append(all, c)
 }
 
-func newContainer(f diagnosis.Failure) Container {
-	image := podwatch.ImageOf(f.Image) // the failure may be of another image than the one it was created for
-	c := Container{
-		Name: report.Printable(f.Container), Kind: string(f.Kind), Image: report.Printable(image.Written),
-		Reason: report.Printable(message.Redact(f.Reason)), Message: report.Printable(message.Redact(f.Message)), RunsOn: []string{},
-	}
-	for _, s := range f.PullSecrets {
-		c.secrets = append(c.secrets, report.Printable(s))
-	}
-	c.Registry, c.Repository = image.Registry, image.Repository
-	return c
-}
-
-// verdictOf returns the report's entry on a failing container: under its name,
-// or under that of an image volume that it mounts, because a status without an
-// image name does not distinguish the two.
-func verdictOf(doc *report.Document, pod *corev1.Pod, f diagnosis.Failure) *report.Container {
+// reported returns the report's entry on a failing container, and the failure that it is
+// about: the container's, or that of an image volume that it mounts, because a status
+// without an image name does not distinguish the two.
+func reported(pod *corev1.Pod, doc *report.Document, f diagnosis.Failure) (diagnosis.Failure, *report.Container) {
 	if doc == nil {
-		return nil
+		return f, nil
 	}
-	mounts := mountsOf(pod, f)
+	other := func(s podwatch.Slot) bool { return s.Kind != f.Kind || s.Name != f.Container }
+	slots := slices.DeleteFunc(podwatch.Slots(pod), other)
 	for i := range doc.Containers {
 		c := &doc.Containers[i]
-		if c.Kind == string(f.Kind) && c.Name == f.Container && sameImage(c.Image, f.Image) ||
-			c.Kind == string(diagnosis.KindImageVolume) && slices.Contains(mounts, c.Name) {
-			return c
+		if c.Kind == string(f.Kind) && c.Name == f.Container && sameImage(c.Image, f.Image) {
+			return f, c
+		}
+		if image, mounted := imageOf(pod, slots, *c); mounted && c.Kind == string(diagnosis.KindImageVolume) {
+			f.Kind, f.Container, f.Image = diagnosis.KindImageVolume, c.Name, image
+			return f, c
 		}
 	}
-	return nil
-}
-
-// attribute moves a container's failure to the image volume that the report
-// blames.
-func attribute(pod *corev1.Pod, f diagnosis.Failure, verdict *report.Container) diagnosis.Failure {
-	if verdict == nil || verdict.Kind == string(f.Kind) {
-		return f
-	}
-	for _, v := range pod.Spec.Volumes {
-		if v.Image != nil && v.Name == verdict.Name {
-			f.Kind, f.Container, f.Image = diagnosis.KindImageVolume, v.Name, v.Image.Reference
-		}
-	}
-	return f
+	return f, nil
 }
 
 // sameImage reports whether a report entry, which truncates long names and has no
@@ -146,20 +124,6 @@ func sameImage(inReport, image string) bool {
 	image = report.Printable(podwatch.ImageOf(image).Written)
 	begin, cut := strings.CutSuffix(inReport, "…")
 	return inReport == image || cut && strings.HasPrefix(image, begin)
-}
-
-// mountsOf returns the names of the volumes that a failing container mounts.
-func mountsOf(pod *corev1.Pod, f diagnosis.Failure) []string {
-	var out []string
-	for _, s := range podwatch.Slots(pod) {
-		if s.Kind != f.Kind || s.Name != f.Container {
-			continue
-		}
-		for _, m := range s.VolumeMounts {
-			out = append(out, m.Name)
-		}
-	}
-	return out
 }
 
 // stillWaiting reports whether a container of the report does not have its
@@ -171,7 +135,7 @@ func stillWaiting(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool)
 		if !about || !pending(s.Status) || !sameImage(c.Image, image) {
 			continue
 		}
-		f := failureOf(pod, c, image)
+		f := diagnosis.Failure{Container: c.Name, Kind: diagnosis.Kind(c.Kind), Image: image}
 		if s.Status != nil && s.Status.State.Waiting != nil {
 			f.Reason, f.Message = s.Status.State.Waiting.Reason, s.Status.State.Waiting.Message
 		}
@@ -180,13 +144,15 @@ func stillWaiting(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool)
 	return diagnosis.Failure{}, false
 }
 
-// failureOf returns the failure that a report's entry is about.
-func failureOf(pod *corev1.Pod, c report.Container, image string) diagnosis.Failure {
-	f := diagnosis.Failure{Container: c.Name, Kind: diagnosis.Kind(c.Kind), Image: image}
-	for _, ref := range pod.Spec.ImagePullSecrets {
-		f.PullSecrets = append(f.PullSecrets, ref.Name)
+// imageOf returns the image of the first of the containers, or of a volume that it mounts,
+// that the report's entry is about.
+func imageOf(pod *corev1.Pod, slots []podwatch.Slot, c report.Container) (string, bool) {
+	for _, s := range slots {
+		if image, about := isAbout(s, pod, c); about {
+			return image, true
+		}
 	}
-	return f
+	return "", false
 }
 
 // isAbout reports whether the report's container is the slot's or a volume that it

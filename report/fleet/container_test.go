@@ -25,6 +25,12 @@ func short(all []Container) string {
 	return strings.Join(out, " ")
 }
 
+// containersOf returns the failing containers of a pod.
+func containersOf(pod *corev1.Pod) []Container {
+	all, _ := new(View).containers(pod)
+	return all
+}
+
 func TestFailing(t *testing.T) {
 	t.Parallel()
 	tag := withReport(verdict(diagnosis.TagNotFound, "x"))
@@ -69,7 +75,7 @@ func TestFailing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := short(failing(testPod("web", tc.edits...))); got != tc.want {
+			if got := short(containersOf(testPod("web", tc.edits...))); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
@@ -90,7 +96,7 @@ func TestCredentialsInNames(t *testing.T) {
 		"a volume":        {volume("data", written), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "x")), models},
 		"a volume, again": {volume("data", written), withContainer("b", "b", "data"), withStatus("b", waiting("ContainerCreating", "")), models},
 	} {
-		all := failing(testPod("web", edits...))
+		all := containersOf(testPod("web", edits...))
 		if len(all) != 1 || all[0].verdict == nil || all[0].Image != kept {
 			t.Errorf("%s: %+v", name, all)
 		}
@@ -105,7 +111,7 @@ func TestCredentialsInNames(t *testing.T) {
 
 func TestFailingVolume(t *testing.T) {
 	t.Parallel()
-	got := failing(testPod("web", volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "pull QPS exceeded")),
+	got := containersOf(testPod("web", volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "pull QPS exceeded")),
 		withReport(verdict(diagnosis.PullThrottled, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1")))))
 	if len(got) != 1 || got[0].Kind != "imageVolume" || got[0].Image != "hub.test/models:1" || got[0].Registry != "hub.test" || got[0].Repository != "models" {
 		t.Errorf("%+v", got)
@@ -121,7 +127,7 @@ func TestFailingInit(t *testing.T) {
 	init, debug := waiting("ErrImagePull", "x"), waiting("ErrImagePull", "x")
 	init.Name, debug.Name = "init", "debug"
 	p.Status.InitContainerStatuses, p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{init}, []corev1.ContainerStatus{debug}
-	if got := short(failing(p)); got != "init=TagNotFound debug=DiskFull" {
+	if got := short(containersOf(p)); got != "init=TagNotFound debug=DiskFull" {
 		t.Error(got)
 	}
 }
@@ -287,7 +293,7 @@ func TestHeadlines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := overview(tc.pod)
-			if got, want := o.Groups[0].Headline(), "1 pod on node worker-1: "+tc.want; got != want {
+			if got, want := o.Groups[0].headline(), "1 pod on node worker-1: "+tc.want; got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 		})
@@ -320,7 +326,7 @@ func TestGroups(t *testing.T) {
 				var got []string
 				o := overview(tc.pods...)
 				for i := range o.Groups {
-					got = append(got, o.Groups[i].Headline())
+					got = append(got, o.Groups[i].headline())
 				}
 				if !slices.Equal(got, tc.want) {
 					t.Errorf("got  %q\nwant %q", got, tc.want)

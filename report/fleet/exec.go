@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/remotecommand"
@@ -51,20 +51,13 @@ func (c *Client) Agents(ctx context.Context, namespace string) (map[string]*core
 
 // Nodes returns the names of the nodes with the labels.
 func (c *Client) Nodes(ctx context.Context, selector string) ([]string, error) {
-	text, err := raw(ctx, c.core.Get().AbsPath("/api/v1").Resource("nodes").Param("labelSelector", selector),
-		"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
-	if err != nil {
-		return nil, err
-	}
 	var list metav1.PartialObjectMetadataList
-	if err := json.Unmarshal(text, &list); err != nil {
-		return nil, fmt.Errorf("list nodes: %w", err)
-	}
+	err := c.core.Get().Resource("nodes").Param("labelSelector", selector).SetHeader("Accept", namesOnly).Do(ctx).Into(&list)
 	var out []string
 	for i := range list.Items {
 		out = append(out, list.Items[i].Name)
 	}
-	return out, nil
+	return out, err
 }
 
 // Manifest returns what agents are asked about an image: a pod in the namespace
@@ -72,13 +65,13 @@ func (c *Client) Nodes(ctx context.Context, selector string) ([]string, error) {
 func (c *Client) Manifest(ctx context.Context, image, namespace string, secrets []string) ([]byte, error) {
 	var read []corev1.Secret
 	for _, name := range secrets {
-		text, err := raw(ctx, c.core.Get().AbsPath("/api/v1").Namespace(namespace).Resource("secrets").Name(name), "application/json")
-		if err != nil {
+		answer := c.core.Get().Namespace(namespace).Resource("secrets").Name(name).Do(ctx)
+		if err := answer.Error(); err != nil {
 			return nil, err
 		}
 		var s corev1.Secret
-		if err := json.Unmarshal(text, &s); err != nil {
-			return nil, fmt.Errorf("read secret %s: its JSON is not valid", name) // no part of it may be printed
+		if answer.Into(&s) != nil {
+			return nil, fmt.Errorf("read secret %s: the answer is not valid", name) // no part of it may be printed
 		}
 		s.Name = name
 		read = append(read, s)
@@ -89,20 +82,19 @@ func (c *Client) Manifest(ctx context.Context, image, namespace string, secrets 
 // Ask asks the agents of the nodes about a manifest, many at a time, and calls each
 // with every answer, from one goroutine at a time.
 func (c *Client) Ask(ctx context.Context, agents map[string]*corev1.Pod, nodes []string, manifest []byte, each func(Answer)) {
-	var wg sync.WaitGroup
+	var asked errgroup.Group
+	asked.SetLimit(maxAsked)
 	var mu sync.Mutex
-	slots := make(chan struct{}, maxAsked)
 	for _, node := range nodes {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
+		asked.Go(func() error {
 			a := c.ask(ctx, report.Printable(node), agents[node], manifest)
 			mu.Lock()
 			defer mu.Unlock()
 			each(a)
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = asked.Wait() // no error: each answer has its own
 }
 
 func (c *Client) ask(ctx context.Context, node string, agent *corev1.Pod, manifest []byte) Answer {
@@ -184,12 +176,7 @@ func (c *Client) PodSecrets(ctx context.Context, namespace, name string) (secret
 	if err != nil {
 		return nil, "", err
 	}
-	for _, ref := range pod.Spec.ImagePullSecrets {
-		if ref.Name != "" && !slices.Contains(secrets, ref.Name) {
-			secrets = append(secrets, ref.Name)
-		}
-	}
-	return secrets, pod.Spec.NodeName, nil
+	return pullSecrets(pod), pod.Spec.NodeName, nil
 }
 
 // limited keeps the first bytes that are written. The executor may still write when

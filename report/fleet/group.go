@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/report"
 )
 
 // Group is a set of pods that fail for the same cause and share what it is
@@ -56,13 +57,12 @@ func nodeSpecific(cause string) bool {
 	return e.Fixer == diagnosis.FixNode || e.PerNode
 }
 
-// key returns the group that a container belongs to, without members, and the
-// node if that is what the group shares.
-func key(p Pod, c Container) (Group, string) {
+// key returns the group that a container belongs to, without members: with what pods with
+// its cause most likely have in common, so that one remedy fixes them all.
+func key(p Pod, c Container) Group {
 	g := Group{Cause: c.Cause, NoReport: c.NoReport}
-	node := ""
 	if c.Cause == "" {
-		return g, ""
+		return g
 	}
 	e, _ := entryOf(c.Cause)
 	switch e.Group {
@@ -73,31 +73,24 @@ func key(p Pod, c Container) (Group, string) {
 	case diagnosis.ByRegistry:
 		g.Registry = c.Registry
 	case diagnosis.BySecret:
-		g.Registry, g.Secrets = c.Registry, secretsInvolved(p.Namespace, c)
+		g.Registry, g.Secrets = c.Registry, secretsInvolved(p, c)
 	case diagnosis.ByNode:
-		node = p.Node
+		g.Nodes = []string{p.Node}
 	}
-	return g, node
+	return g
 }
 
 // secretsInvolved returns the pull secrets that a container's failure is about:
 // those that the summary names, or the pod's only one.
-func secretsInvolved(namespace string, c Container) []string {
+func secretsInvolved(p Pod, c Container) []string {
 	words := strings.FieldsFunc(c.verdict.Summary, func(r rune) bool { return r == ' ' || r == ',' || r == ';' || r == ':' })
-	var named, all []string
-	for _, s := range c.secrets {
-		if s == "" || slices.Contains(all, namespace+"/"+s) {
-			continue
-		}
-		all = append(all, namespace+"/"+s)
-		if slices.Contains(words, s) {
-			named = append(named, namespace+"/"+s)
+	var out []string
+	for _, s := range p.secrets {
+		if len(p.secrets) == 1 || slices.Contains(words, s) {
+			out = append(out, report.Printable(p.Namespace+"/"+s))
 		}
 	}
-	if len(named) > 0 || len(all) > 1 {
-		return named
-	}
-	return all
+	return out
 }
 
 // groups groups the pods' containers.
@@ -106,8 +99,8 @@ func groups(pods []Pod) []Group {
 	out := []Group{}
 	for _, p := range pods {
 		for _, c := range p.Containers {
-			g, node := key(p, c)
-			id := fmt.Sprintf("%q", []string{g.Cause, g.NoReport, strings.Join(g.Secrets, " "), g.Registry, g.Repository, g.Image, node})
+			g := key(p, c)
+			id := fmt.Sprintf("%q", []any{g.Cause, g.NoReport, g.Secrets, g.Registry, g.Repository, g.Image, g.Nodes})
 			if _, there := at[id]; !there {
 				at[id] = len(out)
 				out = append(out, g)
@@ -120,7 +113,7 @@ func groups(pods []Pod) []Group {
 	}
 	// Groups without a cause are last.
 	slices.SortStableFunc(out, func(a, b Group) int {
-		return cmp.Or(cmp.Compare(len(b.Pods), len(a.Pods)), cmp.Compare(cmp.Or(a.Cause, "~"), cmp.Or(b.Cause, "~")), cmp.Compare(a.Headline(), b.Headline()))
+		return cmp.Or(cmp.Compare(len(b.Pods), len(a.Pods)), cmp.Compare(cmp.Or(a.Cause, "~"), cmp.Or(b.Cause, "~")), cmp.Compare(a.headline(), b.headline()))
 	})
 	return out
 }
@@ -189,9 +182,9 @@ func (g *Group) otherNodes() []string {
 	return slices.DeleteFunc(out, func(n string) bool { return slices.Contains(g.Nodes, n) })
 }
 
-// Headline returns the group in one line: how many pods on how many nodes, the
+// headline returns the group in one line: how many pods on how many nodes, the
 // cause, and what they share.
-func (g *Group) Headline() string {
+func (g *Group) headline() string {
 	out := count(len(g.Pods), "pod")
 	switch len(g.Nodes) {
 	case 1:

@@ -49,6 +49,7 @@ type Pod struct {
 
 	source   string          // where to change it
 	workload diagnosis.Owner // what has to be edited to change the pod for good
+	secrets  []string        // the names of its pull secrets
 }
 
 // SetManager sets what manages the pod.
@@ -67,7 +68,7 @@ type View struct {
 
 // Put adds or updates a pod.
 func (v *View) Put(pod *corev1.Pod) {
-	if len(v.containers(pod)) == 0 {
+	if all, _ := v.containers(pod); len(all) == 0 {
 		v.Delete(pod)
 		return
 	}
@@ -77,20 +78,15 @@ func (v *View) Put(pod *corev1.Pod) {
 	v.pods[keyOf(pod)] = pod
 }
 
-// containers returns the containers of a pod that the view is about.
-func (v *View) containers(pod *corev1.Pod) []Container {
+// containers returns the containers of a pod that the view is about, and their report; nil
+// if there is no valid one.
+func (v *View) containers(pod *corev1.Pod) ([]Container, *report.Document) {
 	if v.Preflight {
-		return unavailable(pod, v.report(pod))
+		doc := parseReport(pod, report.UnavailableAnnotation)
+		return unavailable(pod, doc), doc
 	}
-	return failing(pod)
-}
-
-// report returns the report on a pod that the view is about.
-func (v *View) report(pod *corev1.Pod) *report.Document {
-	if v.Preflight {
-		return parseReport(pod, report.UnavailableAnnotation)
-	}
-	return parseReport(pod, report.ReportAnnotation)
+	doc := parseReport(pod, report.ReportAnnotation)
+	return failing(pod, doc), doc
 }
 
 // Delete removes a pod.
@@ -136,8 +132,9 @@ func compareNames(a, b types.NamespacedName) int {
 func (v *View) newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 	p := Pod{
 		Namespace: report.Printable(pod.Namespace), Name: report.Printable(pod.Name), Node: report.Printable(pod.Spec.NodeName),
-		Owner: owner(pod), Containers: v.containers(pod), Report: v.report(pod), workload: workload(pod),
+		Owner: owner(pod), workload: workload(pod), secrets: pullSecrets(pod),
 	}
+	p.Containers, p.Report = v.containers(pod)
 	p.SetManager(diagnosis.ManagerOf(pod.Labels, pod.Annotations))
 	for i := range p.Containers {
 		c := &p.Containers[i]
@@ -146,10 +143,8 @@ func (v *View) newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 			c.NoReport = fleet.noReportReason(pod, now)
 		}
 		if !v.Preflight { // nodes that run an image need not be able to pull it again
-			c.RunsOn, c.RunsHere = fleet.otherNodes(c.Image, p.Node)
-		}
-		if c.RunsOn == nil {
-			c.RunsOn = []string{}
+			nodes, here := fleet.otherNodes(c.Image, p.Node)
+			c.RunsOn, c.RunsHere = append(c.RunsOn, nodes...), here
 		}
 	}
 	return p
@@ -160,4 +155,15 @@ func owner(pod *corev1.Pod) string {
 		return report.Printable(o.Kind + "/" + o.Name)
 	}
 	return ""
+}
+
+// pullSecrets returns the names of a pod's pull secrets, each once.
+func pullSecrets(pod *corev1.Pod) []string {
+	var out []string
+	for _, ref := range pod.Spec.ImagePullSecrets {
+		if ref.Name != "" && !slices.Contains(out, ref.Name) {
+			out = append(out, ref.Name)
+		}
+	}
+	return out
 }

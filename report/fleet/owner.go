@@ -3,15 +3,12 @@ package fleet
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -23,24 +20,20 @@ type ownerKind struct {
 	owns           string // the kind between it and its pods; empty if it owns them itself
 }
 
-// ownerKinds are the kinds of owners that are read, as group/kind.
-var ownerKinds = map[string]ownerKind{ //nolint:gochecknoglobals // never written
-	"/ReplicationController": {"/api/v1", "replicationcontrollers", "rc", ""},
-	"apps/ReplicaSet":        {"/apis/apps/v1", "replicasets", "rs", ""},
-	"apps/Deployment":        {"/apis/apps/v1", "deployments", "deploy", "ReplicaSet"},
-	"apps/StatefulSet":       {"/apis/apps/v1", "statefulsets", "sts", ""},
-	"apps/DaemonSet":         {"/apis/apps/v1", "daemonsets", "ds", ""},
-	"batch/Job":              {"/apis/batch/v1", "jobs", "", ""},
-	"batch/CronJob":          {"/apis/batch/v1", "cronjobs", "cj", "Job"},
-	"argoproj.io/Rollout":    {"/apis/argoproj.io/v1alpha1", "rollouts", "ro", "ReplicaSet"},
+// ownerKinds are the kinds of owners that are read.
+var ownerKinds = map[schema.GroupKind]ownerKind{ //nolint:gochecknoglobals // never written
+	{Kind: "ReplicationController"}:         {"/api/v1", "replicationcontrollers", "rc", ""},
+	{Group: "apps", Kind: "ReplicaSet"}:     {"/apis/apps/v1", "replicasets", "rs", ""},
+	{Group: "apps", Kind: "Deployment"}:     {"/apis/apps/v1", "deployments", "deploy", "ReplicaSet"},
+	{Group: "apps", Kind: "StatefulSet"}:    {"/apis/apps/v1", "statefulsets", "sts", ""},
+	{Group: "apps", Kind: "DaemonSet"}:      {"/apis/apps/v1", "daemonsets", "ds", ""},
+	{Group: "batch", Kind: "Job"}:           {"/apis/batch/v1", "jobs", "", ""},
+	{Group: "batch", Kind: "CronJob"}:       {"/apis/batch/v1", "cronjobs", "cj", "Job"},
+	{Group: "argoproj.io", Kind: "Rollout"}: {"/apis/argoproj.io/v1alpha1", "rollouts", "ro", "ReplicaSet"},
 }
 
-func groupOf(o metav1.OwnerReference) string {
-	group, _, named := strings.Cut(o.APIVersion, "/")
-	if !named {
-		return ""
-	}
-	return group
+func groupKind(o metav1.OwnerReference) schema.GroupKind {
+	return schema.FromAPIVersionAndKind(o.APIVersion, o.Kind).GroupKind()
 }
 
 const (
@@ -49,8 +42,9 @@ const (
 	maxOwners = 2
 	// ownersTimeout limits how long to wait for them.
 	ownersTimeout = 5 * time.Second
-	// metadataOnly asks for an object's metadata.
+	// metadataOnly asks for an object's metadata, and namesOnly for that of a list.
 	metadataOnly = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+	namesOnly    = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 )
 
 // Manager returns what manages a pod's owners, else the pod. Labels and annotations of a
@@ -77,7 +71,7 @@ func (c *Client) Manager(ctx context.Context, pod *corev1.Pod) diagnosis.Manager
 // owner reads the metadata of an owner; nil if it is gone or of a kind that is
 // not read.
 func (c *Client) owner(ctx context.Context, namespace string, o metav1.OwnerReference) (*metav1.ObjectMeta, error) {
-	kind, known := ownerKinds[groupOf(o)+"/"+o.Kind]
+	kind, known := ownerKinds[groupKind(o)]
 	if !known {
 		return nil, nil
 	}
@@ -85,27 +79,12 @@ func (c *Client) owner(ctx context.Context, namespace string, o metav1.OwnerRefe
 	if apierrors.IsNotFound(err) || err == nil && m.UID != o.UID {
 		return nil, nil
 	}
-	return m, err
-}
-
-// raw returns the text of an answer.
-func raw(ctx context.Context, request *rest.Request, accept string) ([]byte, error) {
-	answer := request.SetHeader("Accept", accept).Do(ctx)
-	if err := answer.Error(); err != nil { // unlike Raw's, it has the server's words
-		return nil, err
-	}
-	return answer.Raw()
+	return &m.ObjectMeta, err
 }
 
 // metadata reads an object's metadata.
-func (c *Client) metadata(ctx context.Context, kind ownerKind, namespace, name string) (*metav1.ObjectMeta, error) {
-	text, err := raw(ctx, c.core.Get().AbsPath(kind.path).Namespace(namespace).Resource(kind.resource).Name(name), metadataOnly)
-	if err != nil {
-		return nil, err
-	}
-	var m metav1.PartialObjectMetadata
-	if err := json.Unmarshal(text, &m); err != nil {
-		return nil, fmt.Errorf("read %s %s: %w", kind.resource, name, err)
-	}
-	return &m.ObjectMeta, nil
+func (c *Client) metadata(ctx context.Context, kind ownerKind, namespace, name string) (*metav1.PartialObjectMetadata, error) {
+	m := &metav1.PartialObjectMetadata{}
+	err := c.core.Get().AbsPath(kind.path).Namespace(namespace).Resource(kind.resource).Name(name).SetHeader("Accept", metadataOnly).Do(ctx).Into(m)
+	return m, err
 }

@@ -61,7 +61,8 @@ func New(cfg *rest.Config, userAgent string) (*Client, error) {
 	// Only the types that are read; the whole clientset would be larger than
 	// the rest of the binary.
 	s := runtime.NewScheme()
-	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
+	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{})
+	s.AddKnownTypes(metav1.SchemeGroupVersion, &metav1.PartialObjectMetadata{}, &metav1.PartialObjectMetadataList{})
 	metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
 
 	cfg = rest.CopyConfig(cfg)

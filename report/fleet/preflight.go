@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )
@@ -16,28 +17,15 @@ func unavailable(pod *corev1.Pod, doc *report.Document) []Container {
 	if doc == nil || podwatch.Over(pod) || pod.Status.Phase != corev1.PodRunning {
 		return nil
 	}
-	fails := failing(pod)
+	fails, slots := failing(pod, parseReport(pod, report.ReportAnnotation)), podwatch.Slots(pod)
 	var out []Container
 	for i := range doc.Containers {
 		entry := &doc.Containers[i]
-		image, there := imageOf(pod, *entry)
+		image, there := imageOf(pod, slots, *entry)
 		now := func(c Container) bool { return c.Kind == entry.Kind && c.Name == entry.Name }
-		if !there || !sameImage(entry.Image, image) || slices.ContainsFunc(fails, now) {
-			continue
+		if there && sameImage(entry.Image, image) && !slices.ContainsFunc(fails, now) {
+			out = add(out, diagnosis.Failure{Container: entry.Name, Kind: diagnosis.Kind(entry.Kind), Image: image}, entry)
 		}
-		c := newContainer(failureOf(pod, *entry, image))
-		c.verdict = entry
-		out = addContainer(out, c)
 	}
 	return out
-}
-
-// imageOf returns the image of the container or volume that a report's entry is about.
-func imageOf(pod *corev1.Pod, entry report.Container) (string, bool) {
-	for _, s := range podwatch.Slots(pod) {
-		if image, about := isAbout(s, pod, entry); about {
-			return image, true
-		}
-	}
-	return "", false
 }

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -71,20 +72,16 @@ func workload(pod *corev1.Pod) diagnosis.Owner {
 
 // owners returns the owners of the members, those with most pods first.
 func (g *Group) owners() []GroupOwner {
-	at := map[GroupOwner]map[string]bool{} // owner → pods
+	pods, seen := map[GroupOwner]int{}, map[string]bool{}
 	for _, m := range g.members {
-		if m.pod.workload.Name == "" {
-			continue
+		if m.pod.workload.Name != "" && !seen[m.pod.Key()] {
+			seen[m.pod.Key()] = true
+			pods[GroupOwner{Kind: m.pod.workload.Kind, Name: m.pod.Namespace + "/" + m.pod.workload.Name}]++
 		}
-		o := GroupOwner{Kind: m.pod.workload.Kind, Name: m.pod.Namespace + "/" + m.pod.workload.Name}
-		if at[o] == nil {
-			at[o] = map[string]bool{}
-		}
-		at[o][m.pod.Key()] = true
 	}
 	out := []GroupOwner{}
-	for o, pods := range at {
-		o.Pods = len(pods)
+	for o, n := range pods {
+		o.Pods = n
 		out = append(out, o)
 	}
 	slices.SortFunc(out, func(a, b GroupOwner) int {
@@ -144,9 +141,8 @@ func isVersion(word string) bool {
 
 // kind returns the kind of the owner, and whether its objects are read.
 func (n OwnerName) kind() (ownerKind, bool) {
-	for key, k := range ownerKinds {
-		group, kind, _ := strings.Cut(key, "/")
-		if n.isKind(kind, group) {
+	for of, k := range ownerKinds {
+		if n.isKind(of) {
 			return k, true
 		}
 	}
@@ -154,13 +150,12 @@ func (n OwnerName) kind() (ownerKind, bool) {
 }
 
 // isKind reports whether the type names a kind of an API group.
-func (n OwnerName) isKind(kind, group string) bool {
-	if n.group != "" && n.group != group {
+func (n OwnerName) isKind(of schema.GroupKind) bool {
+	if n.group != "" && n.group != of.Group {
 		return false
 	}
-	k, known := ownerKinds[group+"/"+kind]
-	kind = strings.ToLower(kind)
-	if known {
+	kind := strings.ToLower(of.Kind)
+	if k, known := ownerKinds[of]; known {
 		return n.resource == kind || n.resource == k.resource || n.resource == k.short
 	}
 	plurals := []string{kind, kind + "s", kind + "es"}
@@ -171,7 +166,7 @@ func (n OwnerName) isKind(kind, group string) bool {
 }
 
 func (n OwnerName) is(o metav1.OwnerReference) bool {
-	return n.name == o.Name && n.isKind(o.Kind, groupOf(o))
+	return n.name == o.Name && n.isKind(groupKind(o))
 }
 
 // Owns reports whether the pod itself shows that it belongs to the owner: by its
@@ -181,22 +176,19 @@ func (n OwnerName) Owns(pod *corev1.Pod) bool {
 	if o == nil {
 		return false
 	}
-	kind, group := hashedKind(pod, *o)
-	return n.is(*o) || kind != "" && n.name == podwatch.OwnerOf(pod).Name && n.isKind(kind, group)
+	hashed := hashedKind(pod, *o)
+	return n.is(*o) || hashed.Kind != "" && n.name == podwatch.OwnerOf(pod).Name && n.isKind(hashed)
 }
 
-// hashedKind returns the kind and group of what owns the pod's ReplicaSet, if its
-// name shows that.
-func hashedKind(pod *corev1.Pod, controller metav1.OwnerReference) (kind, group string) {
+// hashedKind returns the kind of what owns the pod's ReplicaSet, if its name shows that.
+func hashedKind(pod *corev1.Pod, controller metav1.OwnerReference) schema.GroupKind {
 	o := podwatch.OwnerOf(pod)
 	if o.Name == controller.Name {
-		return "", ""
+		return schema.GroupKind{}
 	}
-	kind, group, found := strings.Cut(o.Kind, ".")
-	if !found {
-		group = "apps"
-	}
-	return kind, group
+	kind := schema.ParseGroupKind(o.Kind)
+	kind.Group = cmp.Or(kind.Group, "apps")
+	return kind
 }
 
 // Owned finds the pods of an owner. It remembers what it has read.
@@ -256,7 +248,7 @@ func (f *Owned) Has(ctx context.Context, pod *corev1.Pod) (bool, error) {
 
 // between reports whether the owner may control a pod's controller.
 func (f *Owned) between(pod *corev1.Pod, controller metav1.OwnerReference) bool {
-	if kind, _ := hashedKind(pod, controller); kind != "" {
+	if hashedKind(pod, controller).Kind != "" {
 		return false // the owner of the controller is another
 	}
 	kind, known := f.name.kind()

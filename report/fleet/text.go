@@ -85,7 +85,7 @@ func (o Overview) total(scope string) string {
 
 // headline colors the cause; a line that is too long is wrapped, not truncated.
 func (l Layout) headline(g *Group) string {
-	text := wrap(g.Headline(), "", l.Width)
+	text := wrap(g.headline(), "", l.Width)
 	if g.Cause == "" {
 		return strings.Replace(text, "no report", l.paint(yellow, "no report"), 1)
 	}
