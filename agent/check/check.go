@@ -68,11 +68,11 @@ type Options struct {
 	// unused for the others.
 	Report func(verdicts []diagnosis.Verdict, node string, observed time.Time) any
 
-	node     string                               // empty: the hostname
-	now      time.Time                            // zero: the current time
-	timeouts registry.Timeouts                    // zero: the agent's
-	proxy    registry.ProxyFunc                   // nil: the runtime's or the environment's
-	lookUp   func(variable string) (string, bool) // nil: the environment
+	node     string                       // empty: the hostname
+	now      time.Time                    // zero: the current time
+	timeouts registry.Timeouts            // zero: the agent's
+	proxy    registry.ProxyFunc           // nil: the runtime's or the environment's
+	getenv   func(variable string) string // nil: the environment
 }
 
 // FlagError is an error about the value of a flag.
@@ -96,22 +96,29 @@ func Run(ctx context.Context, o Options, stdin io.Reader, out io.Writer) (pullab
 		return false, err
 	}
 	defer c.close()
-	if o.lookUp == nil {
-		o.lookUp = os.LookupEnv
+	if o.getenv == nil {
+		o.getenv = os.Getenv
 	}
-	var w writer = newText(out, lookOf(out, o.lookUp))
-	if render := renderers()[o.Output]; render != nil {
-		w = &atEnd{out: out, render: render}
+	shown, render := &text{out: out, look: lookOf(out, o.getenv)}, renderers()[o.Output]
+	if render != nil {
+		shown = &text{out: io.Discard}
 	}
-	return c.run(ctx, targets, w)
+	results, err := c.run(ctx, targets, shown)
+	if err == nil && render != nil {
+		var whole string
+		if whole, err = render(c, results); err == nil {
+			_, err = io.WriteString(out, whole)
+		}
+	}
+	return err == nil && len(good(results)) == len(results), err
 }
 
-// OutputText is the output for people.
-const OutputText = "text"
+// outputText is the output for people.
+const outputText = "text"
 
 // Outputs returns the names of the outputs.
 func Outputs() []string {
-	return append([]string{OutputText}, slices.Sorted(maps.Keys(renderers()))...)
+	return append([]string{outputText}, slices.Sorted(maps.Keys(renderers()))...)
 }
 
 // renderers returns the outputs that are written as a whole at the end.

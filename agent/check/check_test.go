@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +20,6 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry/faulttest"
-	"github.com/whypull/whypull/report"
 )
 
 // everything is a manifest with all supported kinds of objects and images.
@@ -408,19 +406,5 @@ func TestOwnProxy(t *testing.T) {
 	o.Socket = critest.New(t).Socket
 	if got := do(t, o, ""); got.pullable || strings.Contains(got.text, "this program's own") {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestDocumentOfNothing(t *testing.T) {
-	t.Parallel()
-	c := &checker{objects: &objects{}, options: Options{Report: reportOf}}
-	w := &atEnd{io.Discard, (*checker).json}
-	if err := w.end(c, nil); err != nil {
-		t.Error(err)
-	}
-	if d := c.document(nil); len(d.Pods) != 1 || d.Notes == nil {
-		t.Errorf("%+v", d)
-	} else if doc, ok := d.Pods[0].Report.(report.Document); !ok || doc.Containers == nil {
-		t.Errorf("%+v", d)
 	}
 }

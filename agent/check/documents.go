@@ -2,7 +2,6 @@ package check
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,21 +59,14 @@ func read(name string, stdin io.Reader) ([]byte, error) {
 }
 
 // documents splits a file into YAML documents or concatenated JSON objects, and
-// converts them to JSON. Empty documents are skipped but counted.
-func documents(ctx context.Context, file string, data []byte) ([]document, error) {
+// converts them to JSON. Empty documents are skipped and not counted.
+func documents(file string, data []byte) ([]document, error) {
 	given := file
 	if file == stdinName {
 		file = "standard input"
 	}
-	parts, err := split(ctx, data)
-	if err != nil {
-		return nil, err
-	}
 	var out []document
-	for _, part := range parts {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
+	for _, part := range split(data) {
 		part.at.file = file
 		part.from = &source{file: given, line: part.at.line, text: part.json}
 		converted, err := convert(part)
@@ -88,22 +80,36 @@ func documents(ctx context.Context, file string, data []byte) ([]document, error
 	return out, nil
 }
 
-// split returns the documents of a stream that have content, as they are written.
-// It stops after maxDocuments+2.
-func split(ctx context.Context, data []byte) ([]document, error) {
-	s := newSplitter(bare)
-	for text := range bytes.Lines(inUTF8(data)) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+// split returns the documents of a stream that have content, as they are written. They end
+// at the markers of YAML 1.2 (9.1.2, 9.1.3): "---", which content may follow on the same
+// line, and "...". It stops when there are more than maxDocuments, and examines each line
+// once.
+func split(data []byte) []document {
+	var out []document
+	d, content, number := document{at: place{number: 1, line: 1}}, false, 0
+	next := func(line int) {
+		if content {
+			out = append(out, d)
 		}
-		if s.line(text); len(s.parts) > maxDocuments+1 {
+		d, content = document{at: place{number: len(out) + 1, line: line}}, false
+	}
+	for line := range bytes.Lines(inUTF8(data)) {
+		number++
+		switch {
+		case marked(line, "..."):
+			next(number + 1)
+			continue
+		case marked(line, "---"):
+			next(number)
+			line = append([]byte("   "), line[3:]...) // so that columns in errors are right
+		}
+		d.json = append(d.json, line...)
+		if content = content || !bare(line); len(out) > maxDocuments {
 			break
 		}
 	}
-	if !s.content {
-		s.parts = s.parts[:len(s.parts)-1]
-	}
-	return s.parts, nil
+	next(0)
+	return out
 }
 
 // inUTF8 returns a text in UTF-8 without a byte order mark. Like kubectl, it takes UTF-16
@@ -124,58 +130,10 @@ func inUTF8(data []byte) []byte {
 	return []byte(string(utf16.Decode(units)))
 }
 
-// splitter splits a stream at the markers of YAML 1.2 (9.1.2, 9.1.3): "---", which
-// content may follow on the same line, and "...". It examines each line once, so
-// its work is linear in the size of the stream.
-type splitter struct {
-	parts   []document // all but the last have content
-	content bool       // the last has content
-	number  int        // number of lines so far
-	bare    func(line []byte) bool
-}
-
-func newSplitter(bare func(line []byte) bool) *splitter {
-	return &splitter{parts: []document{{at: place{number: 1, line: 1}}}, bare: bare}
-}
-
-func (s *splitter) line(text []byte) {
-	s.number++
-	rest, begins := marked(text, "---")
-	_, ends := marked(text, "...")
-	switch {
-	case begins:
-		s.begin(s.number)
-		text = rest
-	case ends:
-		if s.content {
-			s.begin(s.number + 1)
-		}
-		return
-	}
-	last := &s.parts[len(s.parts)-1]
-	last.json = append(last.json, text...)
-	s.content = s.content || !s.bare(text)
-}
-
-// begin starts a document, which replaces the last one if that has no content.
-func (s *splitter) begin(line int) {
-	last := &s.parts[len(s.parts)-1]
-	if !s.content {
-		last.json, last.at.line = nil, line
-		return
-	}
-	s.parts = append(s.parts, document{at: place{number: last.at.number + 1, line: line}})
-	s.content = false
-}
-
-// marked reports whether a line begins with a marker, and returns the line with the
-// marker replaced by blanks, so that columns in errors are right.
-func marked(line []byte, mark string) (rest []byte, ok bool) {
-	rest, ok = bytes.CutPrefix(line, []byte(mark))
-	if !ok || len(rest) > 0 && !strings.ContainsRune(" \t\r\n", rune(rest[0])) {
-		return nil, false
-	}
-	return append([]byte("   "), rest...), true
+// marked reports whether a line begins with a marker.
+func marked(line []byte, mark string) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(mark))
+	return ok && (len(rest) == 0 || bytes.ContainsRune([]byte(" \t\r\n"), rune(rest[0])))
 }
 
 // bare reports whether a line has no content but a blank, a comment or a

@@ -1,9 +1,7 @@
 package check
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -29,7 +27,7 @@ func TestDocuments(t *testing.T) {
 		"content behind":     {"--- {a: 1}\n--- {b: 2}", []string{`1/1 {"a":1}`, `2/2 {"b":2}`}},
 		"an end":             {"a: 1\n...\nb: 2\n", []string{`1/1 {"a":1}`, `2/3 {"b":2}`}},
 		"an end and a mark":  {"a: 1\n...\n---\nb: 2\n", []string{`1/1 {"a":1}`, `2/3 {"b":2}`}},
-		"ends alone":         {"...\n...\na: 1\n", []string{`1/1 {"a":1}`}},
+		"ends alone":         {"...\n...\na: 1\n", []string{`1/3 {"a":1}`}},
 		"an indented marker": {"a: |\n  ---\n  b\n", []string{`1/1 {"a":"---\nb\n"}`}},
 		"not a marker":       {"----: 1\n", []string{`1/1 {"----":1}`}},
 		"Windows":            {"a: 1\r\n---\r\nb: 2\r\n", []string{`1/1 {"a":1}`, `2/2 {"b":2}`}},
@@ -44,7 +42,7 @@ func TestDocuments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			docs, err := documents(t.Context(), "x.yaml", []byte(tc.text))
+			docs, err := documents("x.yaml", []byte(tc.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,8 +57,8 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// Each line is examined once, however many markers follow text without content.
-func TestSplittingIsLinear(t *testing.T) {
+// However many markers follow text without content, there is one document.
+func TestMarkersWithoutContent(t *testing.T) {
 	t.Parallel()
 	const marks = 100_000
 	for name, text := range map[string]string{
@@ -72,18 +70,7 @@ func TestSplittingIsLinear(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			examined := 0
-			s := newSplitter(func(line []byte) bool {
-				examined += len(line)
-				return bare(line)
-			})
-			for line := range bytes.Lines([]byte(text)) {
-				s.line(line)
-			}
-			if examined > len(text) {
-				t.Errorf("%d bytes examined of %d", examined, len(text))
-			}
-			docs, err := documents(t.Context(), "x.yaml", []byte(text))
+			docs, err := documents("x.yaml", []byte(text))
 			if err != nil || len(docs) != 1 || string(docs[0].json) != `{"a":1}` {
 				t.Errorf("got %v, %v", docs, err)
 			}
@@ -94,12 +81,12 @@ func TestSplittingIsLinear(t *testing.T) {
 func TestTooManyDocuments(t *testing.T) {
 	t.Parallel()
 	for name, document := range map[string]string{"begins": "---\na: 1\n", "ends": "a: 1\n...\n", "JSON": "{}"} {
-		docs, err := documents(t.Context(), "x.yaml", []byte(strings.Repeat(document, maxDocuments)))
+		docs, err := documents("x.yaml", []byte(strings.Repeat(document, maxDocuments)))
 		if err != nil || len(docs) != maxDocuments {
 			t.Errorf("%s, as many as may be: %d, %v", name, len(docs), err)
 		}
 		for _, n := range []int{maxDocuments + 1, 10 * maxDocuments} {
-			docs, err := documents(t.Context(), "x.yaml", []byte(strings.Repeat(document, n)))
+			docs, err := documents("x.yaml", []byte(strings.Repeat(document, n)))
 			if err == nil || err.Error() != "x.yaml: more than 10000 documents" {
 				t.Errorf("%s, %d: %d, %v", name, n, len(docs), err)
 			}
@@ -124,15 +111,6 @@ func TestLoadEndsWithTheContext(t *testing.T) {
 	cancel()
 	if err := <-ended; err != context.Canceled { //nolint:errorlint // must not be wrapped in a FlagError
 		t.Errorf("error %v", err)
-	}
-	if _, err := split(ctx, []byte("a: 1")); !errors.Is(err, context.Canceled) {
-		t.Errorf("split: %v", err)
-	}
-	if _, err := documents(ctx, "x.yaml", []byte("a: 1")); !errors.Is(err, context.Canceled) {
-		t.Errorf("documents: %v", err)
-	}
-	if err := (&objects{}).add(ctx, document{json: []byte(`{"kind":"Node"}`)}, ""); !errors.Is(err, context.Canceled) {
-		t.Errorf("add: %v", err)
 	}
 }
 

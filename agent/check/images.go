@@ -16,8 +16,8 @@ import (
 // target is one image to check: that of a container or image volume of a pod, or
 // the one on the command line.
 type target struct {
-	pod     int // index of the pod; 0 for the image on the command line
-	line    int // of the image's field in the pod's file; 0 for the image on the command line
+	pod     *pod // nil for the image on the command line
+	line    int  // of the image's field in the pod's file; 0 for the image on the command line
 	failure diagnosis.Failure
 	account string // service account that is not in the files and may have pull secrets; else empty
 }
@@ -34,7 +34,8 @@ func ofImage(image, node string, now time.Time) target {
 // ephemeral containers and image volumes.
 func (o *objects) targets(node string, now time.Time) []target {
 	var out []target
-	for i, p := range o.pods {
+	for i := range o.pods {
+		p := &o.pods[i]
 		names, unknown := o.pullSecrets(p)
 		for _, f := range p.images() {
 			f.Namespace, f.Pod, f.Node, f.PullSecrets, f.ServiceAccount = p.namespace, p.name, node, names, p.account()
@@ -42,14 +43,14 @@ func (o *objects) targets(node string, now time.Time) []target {
 			if p.kind != "Pod" {
 				f.Owner = diagnosis.Owner{Kind: p.kind, Name: p.name}
 			}
-			out = append(out, target{pod: i, line: p.from.lineOf(f.Image), failure: f, account: unknown})
+			out = append(out, target{pod: p, line: p.from.lineOf(f.Image), failure: f, account: unknown})
 		}
 	}
 	return out
 }
 
 // images returns the pod's images with their pull policies.
-func (p pod) images() []diagnosis.Failure {
+func (p *pod) images() []diagnosis.Failure {
 	var out []diagnosis.Failure
 	add := func(kind diagnosis.Kind, name, written string, policy corev1.PullPolicy) {
 		image := podwatch.ImageOf(written)

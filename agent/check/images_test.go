@@ -51,21 +51,21 @@ spec:
 	var got []string
 	for _, at := range o.targets("ci-1", time.Unix(1, 0)) {
 		f := at.failure
-		got = append(got, fmt.Sprintf("%d %s %s %s %s|%s %s %s/%s %q %s %s", at.pod, f.Kind, f.Container, f.Image, f.Registry, f.Repository,
+		got = append(got, fmt.Sprintf("%s %s %s %s|%s %s %s/%s %q %s %s", f.Kind, f.Container, f.Image, f.Registry, f.Repository,
 			f.PullPolicy, f.Namespace, f.Pod, f.PullSecrets, f.ServiceAccount, f.Owner))
-		if !f.Offline || f.Node != "ci-1" || !f.Since.Equal(time.Unix(1, 0)) || f.Reason+f.Message != "" {
+		if at.pod.name != f.Pod || !f.Offline || f.Node != "ci-1" || !f.Since.Equal(time.Unix(1, 0)) || f.Reason+f.Message != "" {
 			t.Errorf("%+v", f)
 		}
 	}
 	const rest = ` shop/web ["one" "two"] builder {Deployment web}`
 	want := []string{
-		"0 initContainer init hub.example/init hub.example|init IfNotPresent" + rest,
-		"0 container app hub_1.example/app hub_1.example|app Always" + rest,
-		"0 container unnamed hub.example/App | IfNotPresent" + rest,
-		"0 ephemeralContainer debug busybox:1 docker.io|library/busybox IfNotPresent" + rest,
-		"0 imageVolume model hub.example/model:1 hub.example|model IfNotPresent" + rest,
-		"0 imageVolume fixed hub.example/model hub.example|model Never" + rest,
-		`1 container app nginx docker.io|library/nginx Always default/second [] default { }`,
+		"initContainer init hub.example/init hub.example|init IfNotPresent" + rest,
+		"container app hub_1.example/app hub_1.example|app Always" + rest,
+		"container unnamed hub.example/App | IfNotPresent" + rest,
+		"ephemeralContainer debug busybox:1 docker.io|library/busybox IfNotPresent" + rest,
+		"imageVolume model hub.example/model:1 hub.example|model IfNotPresent" + rest,
+		"imageVolume fixed hub.example/model hub.example|model Never" + rest,
+		`container app nginx docker.io|library/nginx Always default/second [] default { }`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -23,15 +23,10 @@ const (
 func manifests(names []string, recursive bool) ([]string, error) {
 	var out []string
 	for _, name := range names {
-		if name == stdinName {
-			if slices.Contains(out, stdinName) {
-				return nil, errors.New("standard input (-) can be given once")
-			}
-			out = append(out, name)
-			continue
+		if name == stdinName && slices.Contains(out, stdinName) {
+			return nil, errors.New("standard input (-) can be given once")
 		}
-		info, err := os.Stat(name)
-		if err != nil || !info.IsDir() { // reading the file returns the error
+		if info, err := os.Stat(name); name == stdinName || err != nil || !info.IsDir() { // reading the file returns the error
 			out = append(out, name)
 			continue
 		}

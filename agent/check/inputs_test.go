@@ -64,7 +64,7 @@ func TestDirectories(t *testing.T) {
 func TestEmptyManifests(t *testing.T) {
 	t.Parallel()
 	const service = "{apiVersion: v1, kind: Service, metadata: {name: s}}"
-	o := Options{Output: "text", Files: []string{"-"}, node: "ci-1", lookUp: environment("LANG=C.UTF-8"), Report: reportOf}
+	o := Options{Output: "text", Files: []string{"-"}, node: "ci-1", getenv: environment("LANG=C.UTF-8"), Report: reportOf}
 	if got := do(t, o, service); got.err == nil || got.err.Error() != "--file: no pod or workload in the manifests (standard input, document 1: Service s)" {
 		t.Errorf("error %v", got.err)
 	}
@@ -89,7 +89,7 @@ func TestHostileManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = f.Close()
-	if _, err := load(t.Context(), []string{large}, "", nil); err == nil || !strings.Contains(err.Error(), "more than 16 MiB") {
+	if _, err := load(Options{Files: []string{large}}, nil); err == nil || !strings.Contains(err.Error(), "more than 16 MiB") {
 		t.Errorf("a large file: error %v", err)
 	}
 	var bomb bytes.Buffer
@@ -98,11 +98,11 @@ func TestHostileManifests(t *testing.T) {
 		n := string(rune('a' + i))
 		bomb.WriteString("  b" + n + ": &b" + n + " [" + strings.Repeat(", *"+previous(i), 10)[2:] + "]\n")
 	}
-	if _, err := load(t.Context(), []string{"-"}, "", &bomb); err == nil || !strings.Contains(err.Error(), "excessive aliasing") {
+	if _, err := load(Options{Files: []string{"-"}}, &bomb); err == nil || !strings.Contains(err.Error(), "excessive aliasing") {
 		t.Errorf("an alias bomb: error %v", err)
 	}
 	deep := `{"apiVersion":"example.com/v1","kind":"Deep","spec":` + strings.Repeat(`{"a":`, 5000) + `{"containers":[{"image":"a"}]}` + strings.Repeat("}", 5001)
-	if o, err := load(t.Context(), []string{"-"}, "", strings.NewReader(deep)); err == nil || len(o.pods) > 0 {
+	if o, err := load(Options{Files: []string{"-"}, AllowEmpty: true}, strings.NewReader(deep)); err != nil || len(o.pods) > 0 {
 		t.Errorf("a deep object: %v, error %v", o, err)
 	}
 }

@@ -3,7 +3,6 @@ package check
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"unicode"
 
@@ -42,27 +41,6 @@ type Pod[R any] struct {
 	// Report is like the annotation whypull.dev/report but never shortened. An image
 	// that can be pulled has the cause NotReproducible in it.
 	Report R `json:"report"`
-}
-
-// atEnd writes one document at the end.
-type atEnd struct {
-	out    io.Writer
-	render func(c *checker, all []result) (string, error)
-}
-
-func (*atEnd) begin(*checker, []target)              {}
-func (*atEnd) target(*checker, target)               {}
-func (*atEnd) waiting(target)                        {}
-func (*atEnd) evidence(target, []diagnosis.Evidence) {}
-func (*atEnd) result(result)                         {}
-
-func (w *atEnd) end(c *checker, all []result) error {
-	text, err := w.render(c, all)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(w.out, text)
-	return err
 }
 
 func (c *checker) json(all []result) (string, error) { return encode(c.document(all)) }
@@ -110,24 +88,28 @@ func (c *checker) document(all []result) Document[any] {
 		Schema: Schema, Pullable: len(good(all)) == len(all), Platform: platforms.Format(c.platform), Runtime: c.runtimeSays,
 		Notes: append(append([]string{}, c.notes...), c.objects.notes...), Pods: []Pod[any]{},
 	}
-	pods := len(c.objects.pods)
-	if len(c.options.Files) == 0 { // the image on the command line
-		pods = 1
-	}
-	for i := range pods {
-		var own []result
+	for _, own := range byPod(all) {
 		var verdicts []diagnosis.Verdict
-		for _, r := range all {
-			if r.target.pod == i {
-				own, verdicts = append(own, r), append(verdicts, r.verdict)
-			}
+		for _, r := range own {
+			verdicts = append(verdicts, r.verdict)
 		}
 		p := Pod[any]{Pullable: len(good(own)) == len(own), Report: c.options.Report(verdicts, c.name, c.now)}
-		if len(c.objects.pods) > 0 {
-			from := c.objects.pods[i]
+		if from := own[0].target.pod; from != nil {
 			p.Source, p.Kind, p.Namespace, p.Name = from.at, from.kind, from.namespace, from.name
 		}
 		d.Pods = append(d.Pods, p)
 	}
 	return d
+}
+
+// byPod returns the results of each pod together.
+func byPod(all []result) [][]result {
+	var out [][]result
+	for i, r := range all {
+		if i == 0 || r.target.pod != all[i-1].target.pod {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], r)
+	}
+	return out
 }

@@ -116,7 +116,7 @@ func (c *checker) hints(r result) []string {
 
 // adapt removes the evidence that does not apply without a cluster (the kubelet's
 // message, the pod's DNS, the running pull) and adapts the rest.
-func (c *checker) adapt(evidence []diagnosis.Evidence, inPod bool) []diagnosis.Evidence {
+func (c *checker) adapt(t target, evidence []diagnosis.Evidence) []diagnosis.Evidence {
 	out := slices.DeleteFunc(slices.Clone(evidence), func(e diagnosis.Evidence) bool {
 		return slices.Contains([]diagnosis.Check{diagnosis.CheckMessage, diagnosis.CheckPodDNS, diagnosis.CheckPull}, e.Check)
 	})
@@ -125,7 +125,7 @@ func (c *checker) adapt(evidence []diagnosis.Evidence, inPod bool) []diagnosis.E
 		switch {
 		case e.Check == diagnosis.CheckImage && c.runtime == nil && e.Outcome == diagnosis.NotRun:
 			e.Reason, e.Body = diagnosis.ReasonMachineUnknown, &diagnosis.ImageFacts{Error: c.runtimeSays}
-		case e.Fault == diagnosis.FaultNoCredentials && !inPod:
+		case e.Fault == diagnosis.FaultNoCredentials && t.pod == nil:
 			e.Reason = diagnosis.ReasonNoPod
 		case e.Registry().Platform != "" && len(e.Registry().Platforms) > 0:
 			facts := *e.Registry()

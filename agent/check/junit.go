@@ -9,39 +9,44 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// junitSuite is a suite of JUnit's XML: a pod, with a case for each of its images.
-// Package encoding/xml would make the agent larger by more than all of this package.
-type junitSuite struct {
-	name, file       string
-	cases            []string
-	failures, errors int
+// junit returns the results as JUnit's XML: a suite for each pod, with a case for each of
+// its images. Package encoding/xml would make the agent larger by more than all of this
+// package.
+func (*checker) junit(all []result) (string, error) {
+	var suites strings.Builder
+	for _, own := range byPod(all) {
+		name, file := "image", ""
+		if p := own[0].target.pod; p != nil {
+			name, file = fmt.Sprintf("%s %s/%s", p.kind, p.namespace, p.name), fileOf(p)
+		}
+		fmt.Fprintf(&suites, "  <testsuite%s %s>\n", attributes("name", name, "file", file), counts(own))
+		for _, r := range own {
+			suites.WriteString(testCase(name, file, r))
+		}
+		suites.WriteString("  </testsuite>\n")
+	}
+	return fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"whypull check\" %s>\n%s</testsuites>\n", counts(all), suites.String()), nil
+}
+
+// problemOf returns JUnit's element for a result: an image that cannot be pulled is a
+// failure, and one about which the checks are inconclusive an error; "" for one that can.
+func problemOf(r result) string {
+	switch {
+	case r.pullable:
+		return ""
+	case r.verdict.Cause == diagnosis.Unknown:
+		return "error"
+	}
+	return "failure"
 }
 
 // counts returns the attributes with the numbers of cases.
-func (s junitSuite) counts() string {
-	return fmt.Sprintf(`tests="%d" failures="%d" errors="%d"`, len(s.cases), s.failures, s.errors)
-}
-
-// junit returns the results as JUnit's XML. An image that cannot be pulled is a
-// failure, and one about which the checks are inconclusive an error.
-func (c *checker) junit(all []result) (string, error) {
-	var suites []junitSuite
-	var total junitSuite
-	last := -1
+func counts(all []result) string {
+	problems := map[string]int{}
 	for _, r := range all {
-		if r.target.pod != last {
-			suites, last = append(suites, c.suiteOf(r)), r.target.pod
-		}
-		s := &suites[len(suites)-1]
-		one := c.caseOf(s, r)
-		s.cases, total.cases = append(s.cases, one), append(total.cases, one)
+		problems[problemOf(r)]++
 	}
-	var b strings.Builder
-	for _, s := range suites {
-		total.failures, total.errors = total.failures+s.failures, total.errors+s.errors
-		fmt.Fprintf(&b, "  <testsuite%s %s>\n%s  </testsuite>\n", attributes("name", s.name, "file", s.file), s.counts(), strings.Join(s.cases, ""))
-	}
-	return fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"whypull check\" %s>\n%s</testsuites>\n", total.counts(), b.String()), nil
+	return fmt.Sprintf(`tests="%d" failures="%d" errors="%d"`, len(all), problems["failure"], problems["error"])
 }
 
 // attributes returns attributes from names and values, without empty ones.
@@ -62,44 +67,29 @@ func inXML(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;").Replace(text)
 }
 
-func (c *checker) suiteOf(r result) junitSuite {
-	if len(c.objects.pods) == 0 {
-		return junitSuite{name: "image"}
-	}
-	p := c.objects.pods[r.target.pod]
-	return junitSuite{name: fmt.Sprintf("%s %s/%s", p.kind, p.namespace, p.name), file: fileOf(p)}
-}
-
 // fileOf returns the file of a pod as a path with slashes; "" for standard input.
-func fileOf(p pod) string {
+func fileOf(p *pod) string {
 	if p.from.file == stdinName {
 		return ""
 	}
 	return slashed(p.from.file)
 }
 
-// caseOf returns the case of a result and counts what it is.
-func (c *checker) caseOf(s *junitSuite, r result) string {
+// testCase returns the case of a result.
+func testCase(suite, file string, r result) string {
 	f, v := r.target.failure, r.verdict
 	name, line := f.Image, ""
-	if len(c.objects.pods) > 0 {
+	if r.target.pod != nil {
 		name = fmt.Sprintf("%s %s: %s", f.Kind.Words(), f.Container, f.Image)
 	}
-	if s.file != "" {
+	if file != "" {
 		line = strconv.Itoa(r.target.line)
 	}
 	content := fmt.Sprintf("<system-out>%s</system-out>", inXML(v.Summary))
-	if !r.pullable {
-		kind := "failure"
-		if v.Cause == diagnosis.Unknown {
-			kind = "error"
-			s.errors++
-		} else {
-			s.failures++
-		}
-		content = fmt.Sprintf("<%s%s>%s</%s>", kind, attributes("type", string(v.Cause), "message", v.Summary), explained(r), kind)
+	if problem := problemOf(r); problem != "" {
+		content = fmt.Sprintf("<%s%s>%s</%s>", problem, attributes("type", string(v.Cause), "message", v.Summary), explained(r), problem)
 	}
-	return fmt.Sprintf("    <testcase%s>\n      %s\n    </testcase>\n", attributes("classname", s.name, "name", name, "file", s.file, "line", line), content)
+	return fmt.Sprintf("    <testcase%s>\n      %s\n    </testcase>\n", attributes("classname", suite, "name", name, "file", file, "line", line), content)
 }
 
 // explained returns, as XML, the summary, the evidence and the remedy of a result, each on

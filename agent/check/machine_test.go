@@ -51,9 +51,9 @@ func newLaptop(t *testing.T) laptop {
 	}
 	t.Chdir(m.dir)
 	m.options = Options{
-		Output: OutputText, HostRoot: "/", ContainerdConfig: filepath.Join("node", "config.toml"), KubeletDir: filepath.Join("node", "kubelet"),
+		Output: outputText, HostRoot: "/", ContainerdConfig: filepath.Join("node", "config.toml"), KubeletDir: filepath.Join("node", "kubelet"),
 		Socket: "unix:///run/no-such-runtime/containerd.sock", Version: "test", node: "laptop", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		lookUp: environment("LANG=C.UTF-8"), Report: reportOf,
+		getenv: environment("LANG=C.UTF-8"), Report: reportOf,
 	}
 	return m
 }

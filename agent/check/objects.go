@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/whypull/whypull/agent/kube"
@@ -44,25 +44,17 @@ type objects struct {
 	skipped   []string         // objects without pods
 }
 
-// noPodsError is returned for manifests without pods.
-type noPodsError struct{ skipped []string }
-
-// Error implements error.
-func (e *noPodsError) Error() string {
+// nothing returns the error for manifests without pods.
+func (o *objects) nothing() error {
 	const most = 10
 	text := "no pod or workload in the manifests"
-	switch n := len(e.skipped); {
+	switch n := len(o.skipped); {
 	case n > most:
-		text += fmt.Sprintf(" (%s; and %d more)", strings.Join(e.skipped[:most], "; "), n-most)
+		text += fmt.Sprintf(" (%s; and %d more)", strings.Join(o.skipped[:most], "; "), n-most)
 	case n > 0:
-		text += " (" + strings.Join(e.skipped, "; ") + ")"
+		text += " (" + strings.Join(o.skipped, "; ") + ")"
 	}
-	return text
-}
-
-// String returns the numbers of objects, without content.
-func (o *objects) String() string {
-	return fmt.Sprintf("%d pods, %d secrets, %d service accounts", len(o.pods), len(o.secrets), len(o.accounts))
+	return errors.New(text)
 }
 
 // loadUnlessCanceled is load, but returns as soon as the context ends. A read from an
@@ -75,15 +67,7 @@ func loadUnlessCanceled(ctx context.Context, from Options, stdin io.Reader) (*ob
 	}
 	done := make(chan result, 1)
 	go func() {
-		files, err := manifests(from.Files, from.Recursive)
-		if err != nil {
-			done <- result{nil, err}
-			return
-		}
-		o, err := load(ctx, files, from.Namespace, stdin)
-		if none := (*noPodsError)(nil); errors.As(err, &none) && from.AllowEmpty {
-			err = nil
-		}
+		o, err := load(from, stdin)
 		done <- result{o, err}
 	}()
 	select {
@@ -94,10 +78,13 @@ func loadUnlessCanceled(ctx context.Context, from Options, stdin io.Reader) (*ob
 	}
 }
 
-// load reads the manifests. Errors name the file and the document in it. It returns
-// the objects with a noPodsError too.
-func load(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
-	o := &objects{namespace: cmp.Or(namespace, defaultNamespace), secrets: map[key]kube.Secret{}, accounts: map[key][]string{}}
+// load reads the manifests. Errors name the file and the document in it.
+func load(from Options, stdin io.Reader) (*objects, error) {
+	files, err := manifests(from.Files, from.Recursive)
+	if err != nil {
+		return nil, err
+	}
+	o := &objects{namespace: cmp.Or(from.Namespace, defaultNamespace), secrets: map[key]kube.Secret{}, accounts: map[key][]string{}}
 	size := 0
 	for _, name := range files {
 		data, err := read(name, stdin)
@@ -107,18 +94,18 @@ func load(ctx context.Context, files []string, namespace string, stdin io.Reader
 		if size += len(data); size > maxInput {
 			return nil, fmt.Errorf("more than %d MiB of manifests", maxInput>>20)
 		}
-		docs, err := documents(ctx, name, data)
+		docs, err := documents(name, data)
 		if err != nil {
 			return nil, err
 		}
 		for _, d := range docs {
-			if err := o.add(ctx, d, ""); err != nil {
+			if err := o.add(d, ""); err != nil {
 				return nil, fmt.Errorf("%s: %w", d.at, err)
 			}
 		}
 	}
-	if len(o.pods) == 0 {
-		return o, &noPodsError{o.skipped}
+	if len(o.pods) == 0 && !from.AllowEmpty {
+		return nil, o.nothing()
 	}
 	return o, nil
 }
@@ -147,13 +134,7 @@ func (h header) name() string {
 	return h.Metadata.Name
 }
 
-func (h header) group() string {
-	group, _, found := strings.Cut(h.APIVersion, "/")
-	if !found {
-		return ""
-	}
-	return group
-}
+func (h header) group() string { return schema.FromAPIVersionAndKind(h.APIVersion, h.Kind).Group }
 
 // workload holds the pod templates of all kinds of workloads.
 type workload struct {
@@ -169,10 +150,7 @@ type workload struct {
 }
 
 // add adds an object. kind is its default kind, for items of a list.
-func (o *objects) add(ctx context.Context, d document, kind string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+func (o *objects) add(d document, kind string) error {
 	var h header
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.json, &h); err != nil {
 		return fmt.Errorf("not a Kubernetes object: %w", err)
@@ -195,14 +173,14 @@ func (o *objects) add(ctx context.Context, d document, kind string) error {
 		return o.addWorkload(d, h, "spec.jobTemplate.spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.JobTemplate.Spec.Template.Spec })
 	}
 	if of, isList := strings.CutSuffix(h.Kind, "List"); isList {
-		return o.addList(ctx, d, h, of)
+		return o.addList(d, h, of)
 	}
-	return o.addOther(ctx, d, h)
+	return o.addOther(d, h)
 }
 
-func (o *objects) addList(ctx context.Context, d document, h header, kind string) error {
+func (o *objects) addList(d document, h header, kind string) error {
 	for i, item := range h.Items {
-		if err := o.add(ctx, document{at: d.at, json: item, from: d.from}, kind); err != nil {
+		if err := o.add(document{at: d.at, json: item, from: d.from}, kind); err != nil {
 			return fmt.Errorf("item %d: %w", i+1, err)
 		}
 	}
@@ -305,7 +283,7 @@ func named(refs []corev1.LocalObjectReference) []string {
 // pullSecrets returns the names of the pod's pull secrets: its own or, if its list
 // is empty, those of its service account (admission plugin ServiceAccount). unknown
 // is the service account if it is needed and not in the manifests.
-func (o *objects) pullSecrets(p pod) (names []string, unknown string) {
+func (o *objects) pullSecrets(p *pod) (names []string, unknown string) {
 	if len(p.spec.ImagePullSecrets) > 0 {
 		return named(p.spec.ImagePullSecrets), ""
 	}
@@ -318,7 +296,7 @@ func (o *objects) pullSecrets(p pod) (names []string, unknown string) {
 }
 
 // account returns the pod's service account, with the API server's default.
-func (p pod) account() string {
+func (p *pod) account() string {
 	return cmp.Or(p.spec.ServiceAccountName, p.spec.DeprecatedServiceAccount, "default")
 }
 
@@ -326,7 +304,7 @@ func (p pod) account() string {
 // the same name.
 func (o *objects) elsewhere(k key) []string {
 	var out []string
-	for other := range maps.Keys(o.secrets) {
+	for other := range o.secrets {
 		if other.name == k.name && other.namespace != k.namespace {
 			out = append(out, other.namespace)
 		}

@@ -185,7 +185,7 @@ func TestR35Quay(t *testing.T) {
 func TestR36SecretsAsStrings(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	o := Options{Output: "json", HostRoot: m.root, Platform: "linux/amd64", node: "ci-1", Report: reportOf, lookUp: environment("LANG=C.UTF-8")}
+	o := Options{Output: "json", HostRoot: m.root, Platform: "linux/amd64", node: "ci-1", Report: reportOf, getenv: environment("LANG=C.UTF-8")}
 	fromStdin(&o)
 	got := do(t, o, "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {imagePullSecrets: [regcred], containers: [{name: app, image: nginx}]}\n")
 	var flag *FlagError

@@ -106,7 +106,7 @@ func (m *machine) run(stdin string, change ...func(*Options)) diagnosed {
 	o := Options{
 		Output: "json", HostRoot: m.root, RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
 		Platform: "linux/amd64", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), proxy: direct,
-		lookUp: environment("LANG=C.UTF-8"), Report: reportOf,
+		getenv: environment("LANG=C.UTF-8"), Report: reportOf,
 		timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
 	}
 	for _, c := range change {

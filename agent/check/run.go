@@ -12,16 +12,6 @@ import (
 // atOnce is the number of images checked concurrently.
 const atOnce = 4
 
-// writer writes the output, in the order of the targets.
-type writer interface {
-	begin(c *checker, targets []target)
-	target(c *checker, t target)
-	waiting(t target)
-	evidence(t target, all []diagnosis.Evidence)
-	result(r result)
-	end(c *checker, all []result) error
-}
-
 // examination is a running check of one image. Evidence from live is also in all.
 type examination struct {
 	first, live, all chan []diagnosis.Evidence
@@ -31,37 +21,37 @@ type examination struct {
 const mostLive = 64
 
 // run checks all targets, atOnce at a time, and shows them one by one.
-func (c *checker) run(ctx context.Context, targets []target, w writer) (pullable bool, err error) {
+func (c *checker) run(ctx context.Context, targets []target, w *text) ([]result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	exams := c.start(ctx, targets)
-	w.begin(c, targets)
+	w.begin(c)
 	var results []result
-	pullable = true
 	for i, t := range targets {
-		w.target(c, t)
-		quick, ok := receive(ctx, exams[i].first)
-		if !ok {
-			return false, ctx.Err()
+		w.target(t)
+		select {
+		case quick := <-exams[i].first:
+			w.evidence(t, c.adapt(t, filter(quick, quickly)))
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		w.evidence(t, c.adapt(filter(quick, quickly), len(c.objects.pods) > 0))
 		w.waiting(t)
 		all, err := c.follow(ctx, exams[i], t, w)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		r := c.judge(t, all)
 		w.result(r)
-		results, pullable = append(results, r), pullable && r.pullable
+		results = append(results, r)
 	}
-	return pullable, w.end(c, results)
+	return results, w.end(results)
 }
 
 // follow shows the evidence about one image as it arrives, and returns all of it.
-func (c *checker) follow(ctx context.Context, x examination, t target, w writer) ([]diagnosis.Evidence, error) {
+func (c *checker) follow(ctx context.Context, x examination, t target, w *text) ([]diagnosis.Evidence, error) {
 	shown := 0
 	show := func(all []diagnosis.Evidence) {
-		all = filter(c.adapt(all, len(c.objects.pods) > 0), func(e diagnosis.Evidence) bool { return !quickly(e) })
+		all = filter(c.adapt(t, all), func(e diagnosis.Evidence) bool { return !quickly(e) })
 		shown += len(all)
 		w.evidence(t, all)
 	}
@@ -78,7 +68,7 @@ func (c *checker) follow(ctx context.Context, x examination, t target, w writer)
 				w.evidence(t, nil)
 				return nil, ctx.Err()
 			}
-			all = c.adapt(all, len(c.objects.pods) > 0)
+			all = c.adapt(t, all)
 			late := filter(all, func(e diagnosis.Evidence) bool { return !quickly(e) })
 			w.evidence(t, late[min(shown, len(late)):])
 			return all, nil
@@ -124,15 +114,6 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 		}()
 	}
 	return exams
-}
-
-func receive(ctx context.Context, from <-chan []diagnosis.Evidence) ([]diagnosis.Evidence, bool) {
-	select {
-	case all := <-from:
-		return all, true
-	case <-ctx.Done():
-		return nil, false
-	}
 }
 
 // quickly reports whether evidence is from a check that needs no network.

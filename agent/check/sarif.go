@@ -80,7 +80,7 @@ func (c *checker) sarif(all []result) (string, error) {
 			continue
 		}
 		cause := string(r.verdict.Cause)
-		one := sarifResult{RuleID: cause, Level: "error", Message: sarifText{remedied(r)}, Locations: []sarifLocation{c.location(r)}}
+		one := sarifResult{RuleID: cause, Level: "error", Message: sarifText{remedied(r)}, Locations: []sarifLocation{locationOf(r)}}
 		one.RuleIndex = slices.IndexFunc(run.Tool.Driver.Rules, func(rule sarifRule) bool { return rule.ID == cause })
 		if r.verdict.Cause == diagnosis.Unknown {
 			one.Level = "warning"
@@ -114,13 +114,12 @@ func remedied(r result) string {
 	return strings.Join(lines, "\n")
 }
 
-// location returns where an image is named.
-func (c *checker) location(r result) sarifLocation {
-	f := r.target.failure
-	if len(c.objects.pods) == 0 {
+// locationOf returns where an image is named.
+func locationOf(r result) sarifLocation {
+	f, p := r.target.failure, r.target.pod
+	if p == nil {
 		return sarifLocation{Logical: []sarifLogical{{look{}.plain(f.Image), "image"}}}
 	}
-	p := c.objects.pods[r.target.pod]
 	name := look{}.plain(fmt.Sprintf("%s/%s/%s/%s", p.kind, p.namespace, p.name, f.Container))
 	out := sarifLocation{Logical: []sarifLogical{{name, string(f.Kind)}}}
 	if p.from.file != stdinName {

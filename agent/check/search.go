@@ -1,7 +1,6 @@
 package check
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -27,7 +26,7 @@ const tektonGroup = "tekton.dev"
 // addOther adds the pods of an object of a kind that whypull does not know, found by
 // their structure: a pod template, or any field with a list of containers that name
 // images. Other fields called image are no images of pods.
-func (o *objects) addOther(ctx context.Context, d document, h header) error {
+func (o *objects) addOther(d document, h header) error {
 	if h.group() == "" || h.Kind == "CustomResourceDefinition" { // a CRD describes objects and has none
 		o.skip(d, h)
 		return nil
@@ -36,7 +35,7 @@ func (o *objects) addOther(ctx context.Context, d document, h header) error {
 	if err := json.Unmarshal(d.json, &root); err != nil {
 		return fmt.Errorf("%s %s: %w", h.Kind, h.name(), err)
 	}
-	s := search{ctx: ctx, tekton: h.group() == tektonGroup}
+	s := search{tekton: h.group() == tektonGroup}
 	delete(root, "metadata")
 	delete(root, "status")
 	if err := s.visit(root, nil); err != nil {
@@ -82,16 +81,12 @@ func (o *objects) withoutParameters(d document, h header, s *corev1.PodSpec) {
 
 // search finds pods in an object.
 type search struct {
-	ctx    context.Context
 	tekton bool
 	found  []corev1.PodSpec
 }
 
 // visit looks for pods in a value and everything below it.
 func (s *search) visit(value any, path []string) error {
-	if err := s.ctx.Err(); err != nil {
-		return err
-	}
 	if len(path) > maxDepth {
 		return nil
 	}

@@ -45,7 +45,7 @@ func TestOtherKinds(t *testing.T) {
 				got = append(got, f.Container+"="+f.Image)
 			}
 		}
-		names, _ := o.pullSecrets(o.pods[0])
+		names, _ := o.pullSecrets(&o.pods[0])
 		id := fmt.Sprint(o.pods[0].account(), " ", names)
 		if strings.Join(got, " ") != tc.want || id != tc.id {
 			t.Errorf("%s: %q with %s, want %q with %s", name, got, id, tc.want, tc.id)
@@ -78,8 +78,8 @@ func TestOtherImages(t *testing.T) {
 		"steps elsewhere": "{apiVersion: example.com/v1, kind: X, metadata: {name: x}, spec: {steps: [{name: a, image: b}]}}",
 		"text":            "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}, data: {pod: 'containers: [{image: a}]'}}",
 	} {
-		o, err := load(t.Context(), []string{"-"}, "", strings.NewReader(text))
-		if err == nil || len(o.pods) > 0 || len(o.skipped) != 1 || len(o.notes) > 0 {
+		o, err := load(Options{Files: []string{"-"}, AllowEmpty: true}, strings.NewReader(text))
+		if err != nil || len(o.pods) > 0 || len(o.skipped) != 1 || len(o.notes) > 0 {
 			t.Errorf("%s: %v, skipped %v, notes %q, error %v", name, o, o.skipped, o.notes, err)
 		}
 	}
@@ -95,7 +95,7 @@ func TestInvalidTemplates(t *testing.T) {
 		"[{name: app, command: sh}]": "json: cannot unmarshal string",
 		"{name: app}":                "json: cannot unmarshal object",
 	} {
-		_, err := load(t.Context(), []string{"-"}, "", strings.NewReader(head+containers+"}}}}"))
+		_, err := load(Options{Files: []string{"-"}}, strings.NewReader(head+containers+"}}}}"))
 		if want = "standard input, document 1: Rollout x: spec.template.spec looks like a pod template: " + want; err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: error %v, want %s", containers, err, want)
 		}

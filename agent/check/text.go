@@ -25,16 +25,12 @@ type look struct {
 // lookOf returns the look for an output: colors on a terminal unless NO_COLOR is
 // set (consoles of Windows take escape sequences only if asked to), and characters beyond ASCII if the locale is UTF-8 (POSIX: LC_ALL, else
 // LC_CTYPE, else LANG).
-func lookOf(out io.Writer, env func(string) (string, bool)) look {
-	get := func(name string) string {
-		value, _ := env(name)
-		return value
-	}
-	locale := strings.ToUpper(cmp.Or(get("LC_ALL"), get("LC_CTYPE"), get("LANG")))
+func lookOf(out io.Writer, getenv func(string) string) look {
+	locale := strings.ToUpper(cmp.Or(getenv("LC_ALL"), getenv("LC_CTYPE"), getenv("LANG")))
 	f, isFile := out.(*os.File)
-	terminal := isFile && term.IsTerminal(int(f.Fd())) && get("TERM") != "dumb" && goruntime.GOOS != "windows"
+	terminal := isFile && term.IsTerminal(int(f.Fd())) && getenv("TERM") != "dumb" && goruntime.GOOS != "windows"
 	return look{
-		terminal: terminal, colors: terminal && get("NO_COLOR") == "",
+		terminal: terminal, colors: terminal && getenv("NO_COLOR") == "",
 		ascii: !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8"),
 	}
 }
@@ -83,8 +79,6 @@ type text struct {
 	err  error // the first write error
 }
 
-func newText(out io.Writer, l look) *text { return &text{out: out, look: l} }
-
 func (t *text) line(format string, args ...any) {
 	for i := range args {
 		if s, ok := args[i].(string); ok {
@@ -114,20 +108,20 @@ func (t *text) marked(indent string, s sign, format string, args ...any) {
 	t.line(indent+t.look.mark(s)+" "+format, args...)
 }
 
-func (t *text) begin(c *checker, _ []target) {
+func (t *text) begin(c *checker) {
 	t.line("on %s, platform %s; %s", c.name, platforms.Format(c.platform), c.runtimeSays)
 	for _, n := range append(c.notes, c.objects.notes...) {
 		t.line("note: %s", n)
 	}
 }
 
-func (t *text) target(c *checker, at target) {
+func (t *text) target(at target) {
 	t.line("")
-	if len(c.objects.pods) == 0 {
+	p := at.pod
+	if p == nil {
 		t.line("%s", at.failure.Image)
 		return
 	}
-	p := c.objects.pods[at.pod]
 	t.line("%s %s/%s, %s %s (%s)", p.kind, p.namespace, p.name, at.failure.Kind.Words(), at.failure.Container, p.at)
 	t.line("%s, pull policy %s", at.failure.Image, at.failure.PullPolicy)
 }
@@ -177,7 +171,7 @@ func (t *text) result(r result) {
 	}
 }
 
-func (t *text) end(_ *checker, all []result) error {
+func (t *text) end(all []result) error {
 	if n := len(good(all)); len(all) > 1 {
 		t.line("")
 		t.line("%d of %d images can be pulled", n, len(all))

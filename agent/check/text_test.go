@@ -65,7 +65,7 @@ func TestWaiting(t *testing.T) {
 		{terminal: true}: "  … checking hub.example\r\x1b[K  ✓ image       the image is on node n\n",
 	} {
 		var out strings.Builder
-		w := newText(&out, l)
+		w := &text{out: &out, look: l}
 		w.waiting(at)
 		w.waiting(target{})
 		w.evidence(at, []diagnosis.Evidence{{Check: diagnosis.CheckImage, Outcome: diagnosis.Passed}})
@@ -76,14 +76,14 @@ func TestWaiting(t *testing.T) {
 }
 
 // environment returns a lookup function for the variables in text.
-func environment(text string) func(string) (string, bool) {
-	return func(name string) (string, bool) {
+func environment(text string) func(string) string {
+	return func(name string) string {
 		for setting := range strings.FieldsSeq(text) {
 			if value, ok := strings.CutPrefix(setting, name+"="); ok {
-				return value, true
+				return value
 			}
 		}
-		return "", false
+		return ""
 	}
 }
 

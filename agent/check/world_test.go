@@ -100,7 +100,7 @@ func options(w *faulttest.World) Options {
 	return Options{
 		Output: "text", HostRoot: w.Root(), RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
 		Platform: "", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), proxy: w.Proxy,
-		lookUp:   environment("LANG=C.UTF-8"),
+		getenv:   environment("LANG=C.UTF-8"),
 		Report:   reportOf,
 		timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
 	}
