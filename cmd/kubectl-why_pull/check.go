@@ -215,7 +215,7 @@ type progress struct {
 }
 
 func begin(out io.Writer, all int) *progress {
-	p := &progress{out: out, all: all, last: now()}
+	p := &progress{out: out, all: all, last: time.Now()}
 	_, p.terminal = terminal(out)
 	if p.terminal {
 		p.answered(0)
@@ -236,8 +236,8 @@ func (p *progress) answered(n int) {
 	switch {
 	case p.terminal:
 		fmt.Fprintf(p.out, "\r%d of %d nodes have answered", n, p.all)
-	case now().Sub(p.last) >= progressInterval:
-		p.last = now()
+	case time.Since(p.last) >= progressInterval:
+		p.last = time.Now()
 		fmt.Fprintf(p.out, "%d of %d nodes have answered\n", n, p.all)
 	}
 }

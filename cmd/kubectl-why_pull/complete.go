@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/report"
@@ -59,7 +58,7 @@ func (o *checkOptions) completeNodes(cmd *cobra.Command, _ []string, prefix stri
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	ctx, cancel := completing(cmd)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
 	agents, err := client.Agents(ctx, o.agentNamespace)
 	if err != nil {
@@ -74,15 +73,6 @@ func (o *checkOptions) completeNodes(cmd *cobra.Command, _ []string, prefix stri
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completing returns the context of a completion.
-func completing(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	parent := cmd.Context()
-	if parent == nil {
-		parent = context.Background()
-	}
-	return context.WithTimeout(parent, completeTimeout)
-}
-
 // overview returns the failing pods of the namespace, or of all.
 func (o *options) overview(cmd *cobra.Command) (fleet.Overview, error) {
 	client, namespace, err := o.connect()
@@ -92,11 +82,11 @@ func (o *options) overview(cmd *cobra.Command) (fleet.Overview, error) {
 	if o.all {
 		namespace = ""
 	}
-	ctx, cancel := completing(cmd)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
 	var view fleet.View
-	_, err = client.List(ctx, fleet.Scope{Namespace: namespace}, func() {}, func(p *corev1.Pod) { view.Put(p) })
-	return view.Build(&fleet.Fleet{}, now()), err
+	_, err = client.List(ctx, fleet.Scope{Namespace: namespace}, func() {}, view.Put)
+	return view.Build(&fleet.Fleet{}, time.Now()), err
 }
 
 // completeCauseList completes the last of several causes separated by commas.

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
@@ -155,5 +154,3 @@ func podName(arg string) string {
 
 // isOwner reports whether the argument names an owner of pods, not a pod.
 func isOwner(arg string) bool { return strings.Contains(podName(arg), "/") }
-
-func now() time.Time { return time.Now() }

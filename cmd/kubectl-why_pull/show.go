@@ -107,7 +107,7 @@ func (r *request) build(ctx context.Context) (fleet.Overview, error) {
 	if err != nil {
 		return fleet.Overview{}, err
 	}
-	return view.Build(&r.fleet, now()).Select(r.causes, r.since, now()), nil
+	return view.Build(&r.fleet, time.Now()).Select(r.causes, r.since, time.Now()), nil
 }
 
 // ofOwner returns the pods of the owner that was asked for.
@@ -195,7 +195,7 @@ func (r *request) render(o fleet.Overview) (string, error) {
 		return string(out), err
 	}
 	if r.scope.Name == "" {
-		return o.Table(r.layout, now(), r.scope.Namespace, r.selected, r.output == outputWide), nil
+		return o.Table(r.layout, time.Now(), r.scope.Namespace, r.selected, r.output == outputWide), nil
 	}
 	if len(o.Pods) == 0 {
 		if r.preflight {
@@ -203,7 +203,7 @@ func (r *request) render(o fleet.Overview) (string, error) {
 		}
 		return fmt.Sprintf("No container of pod %s/%s fails to pull its image.\n", r.scope.Namespace, r.scope.Name), nil
 	}
-	return o.Pods[0].Story(r.layout, now(), r.output == outputWide), nil
+	return o.Pods[0].Story(r.layout, time.Now(), r.output == outputWide), nil
 }
 
 // encode writes JSON without escaping the <placeholders> in remedies.

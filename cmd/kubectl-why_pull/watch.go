@@ -146,10 +146,10 @@ func (f *follower) show(ctx context.Context) {
 // refresh surveys the fleet again if the watch does not cover all of it.
 func (f *follower) refresh(ctx context.Context) {
 	f.fleet.Complete = f.fleet.Complete || f.scope == fleet.Scope{}
-	if f.scope != (fleet.Scope{}) && !f.preflight && f.view.Failing() && now().Sub(f.surveyed) > surveyTTL {
+	if f.scope != (fleet.Scope{}) && !f.preflight && f.view.Failing() && time.Since(f.surveyed) > surveyTTL {
 		f.fleet.Complete = false
 		f.survey(ctx)
-		f.surveyed = now()
+		f.surveyed = time.Now()
 	}
 }
 

@@ -129,15 +129,7 @@ func (o agentOptions) run(ctx context.Context) error {
 		return wrong("cri-socket", err)
 	}
 	defer runtime.Close() //nolint:errcheck // at the end of the process
-	return o.serve(ctx, log, parts{client, runtime, node, metrics})
-}
-
-// parts are what serve connects.
-type parts struct {
-	client  *kube.Client
-	runtime *cri.Runtime
-	kubelet *kubelet.Kubelet
-	metrics *metrics.Agent
+	return o.serve(ctx, log, client, runtime, node, metrics)
 }
 
 func (o agentOptions) kubelet() *kubelet.Kubelet {
@@ -192,8 +184,7 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 }
 
 // serve runs the agent's components until the context ends or the listener fails.
-func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) error {
-	client, runtime, metrics := p.client, p.runtime, p.metrics
+func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime, node *kubelet.Kubelet, metrics *metrics.Agent) error {
 	protect, err := protection(o.metricsAuth, client, log)
 	if err != nil {
 		return wrong("metrics-auth", err)
@@ -206,7 +197,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	defer stopRetry()
 	collector := probe.New(probe.Options{
 		Images: runtime, Secrets: client, Metrics: metrics, Basis: changes,
-		Node: p.kubelet, Providers: o.credentialProviders(p.kubelet, client, log),
+		Node: node, Providers: o.credentialProviders(node, client, log),
 		Registries: o.registries(), Resolver: probe.NodeResolver{Root: o.hostRoot},
 		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
 		Sandboxes: runtime, PodNetwork: o.podNetwork, Retry: retry,
