@@ -574,7 +574,7 @@ func TestTroubleTellsNothingOfOthers(t *testing.T) {
 	theirs := question{endpoint: "https://hub.test", image: "hub.test/private:1", content: "x", cred: [32]byte{1}}
 	a.put(theirs, time.Time{}, func() registry.Answer {
 		return registry.Answer{
-			Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, Response: registry.Response{RetryAfter: time.Minute}, Content: registry.Content{Blob: "sha256:1", Tags: []string{"v1"}, Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3}, Auth: registry.Auth{Exists: registry.ExistsYes},
+			Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, Response: registry.Response{RetryAfter: time.Minute}, Content: registry.Content{Blob: "sha256:1", Tags: []string{"v1"}, Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3}, Auth: registry.Auth{Exists: true},
 		}
 	})
 	r, found := a.trouble("", question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{}, doubt{})
@@ -582,7 +582,7 @@ func TestTroubleTellsNothingOfOthers(t *testing.T) {
 	if !found || !borrowed || got.Fault != registry.FaultRateLimited || got.Response.RetryAfter != time.Minute {
 		t.Errorf("answer %+v, borrowed %v, found %v", got, borrowed, found)
 	}
-	if got.Content.Blob != "" || got.Content.Digest != "" || got.Content.Tags != nil || got.Content.Platforms != nil || got.Auth.Exists != "" || got.Content.Looked != 0 {
+	if got.Content.Blob != "" || got.Content.Digest != "" || got.Content.Tags != nil || got.Content.Platforms != nil || got.Auth.Exists || got.Content.Looked != 0 {
 		t.Errorf("answer %+v", got)
 	}
 }

@@ -437,12 +437,12 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 		Phase: registryPhases[a.Phase], Status: a.Status, Timings: timings(a.Durations),
 		Via: a.Redirects.Via, Hops: a.Redirects.Hops, Targets: a.Redirects.Targets,
 		Page: a.Response.HTML, RetryAfter: a.Response.RetryAfter,
-		TokenHost: a.Auth.TokenHost, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists == registry.ExistsYes,
+		TokenHost: a.Auth.TokenHost, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists,
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
 		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: reportFault(a.Proxy.Fault),
 		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform,
 		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob,
-		Reserve: reserve(a.Err),
+		Reserve: reserve(a.Err), Clock: a.TLS.Clock,
 	}
 	if cred != nil {
 		facts.Credential = credentialRef(*cred)
@@ -458,9 +458,6 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	}
 	if c := a.TLS.Certificate; c != nil {
 		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
-	}
-	if a.TLS.Clock.Known {
-		facts.Clock = &a.TLS.Clock.Ahead
 	}
 	return diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: reportFault(a.Fault),

@@ -123,6 +123,6 @@ func (r *rejections) of(key rejectionKey, now time.Time) (rejection, bool) {
 // general is an answer without what it says of one image.
 func general(a registry.Answer) registry.Answer {
 	a.Content = registry.Content{Platform: a.Content.Platform}
-	a.Auth.Exists, a.Auth.Required = "", nil
+	a.Auth.Exists, a.Auth.Required = false, nil
 	return a
 }

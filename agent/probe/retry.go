@@ -398,7 +398,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			e.Endpoint.Mirror = from.Mirror
 			e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{
 				Cause: replayCause(t.Fault, c), Replay: answer,
-				Whole: t.Found && t.Unasked == 0 && t.Unfinished == 0, Layers: t.Layers, Bytes: t.Content.Compressed,
+				Whole: t.Whole(), Layers: t.Layers, Bytes: t.Content.Compressed,
 			}}
 			ends = ends || t.Found || t.Final || t.Content.Digest != "" || t.Fault == registry.FaultWebPage && t.Status == http.StatusOK
 			return e, t.Fault == registry.FaultRateLimited

@@ -241,19 +241,21 @@ func ReadTags(body []byte, keep func(tag string) bool) ([]string, error) {
 	return slices.DeleteFunc(list.Tags, func(tag string) bool { return !keep(tag) }), err
 }
 
-// ReadErrorCodes returns the codes of a registry's errors, the first 32 at most.
-func ReadErrorCodes(body []byte) ([]string, error) {
+// ReadErrorCodes returns the codes of a registry's errors, the first 32 at most; none of a
+// document that is something else.
+func ReadErrorCodes(body []byte) (codes []string) {
 	var answer struct {
 		Errors []struct {
 			Code string `json:"code"`
 		} `json:"errors"`
 	}
-	err := json.Unmarshal(body, &answer)
-	var codes []string
+	if json.Unmarshal(body, &answer) != nil {
+		return nil
+	}
 	for _, e := range answer.Errors[:min(len(answer.Errors), maxErrors)] {
 		codes = append(codes, e.Code)
 	}
-	return codes, err
+	return codes
 }
 
 // decode decodes a document if it is not too large. A large one that is not valid is

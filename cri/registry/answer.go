@@ -64,9 +64,6 @@ type Redirects struct {
 
 // Response is what the decisive response says beside its status.
 type Response struct {
-	// ErrorCode is the error code of the OCI distribution specification in the body; ""
-	// if there was none, as always after HEAD.
-	ErrorCode ErrorCode
 	// HTML: it was an HTML page and not from a registry's API.
 	HTML bool
 	// RetryAfter is how long the registry, its token server or the target of a redirect
@@ -85,8 +82,6 @@ type Auth struct {
 	Required *AuthRequired
 	// Scheme is how the registry asked for a credential.
 	Scheme AuthScheme
-	// Challenge is the "error" in the last 401's challenge.
-	Challenge ChallengeError
 	// CredentialSent: the credential was sent to the registry or its token server. It is
 	// not sent if neither asks for it.
 	CredentialSent bool
@@ -100,8 +95,8 @@ type Auth struct {
 	// it has expired.
 	SaysExpired bool
 	// Exists is for the caller to store the result of Control; Probe and Inspect leave it
-	// empty.
-	Exists Existence
+	// false.
+	Exists bool
 	// Standing is for what Standing says of the credential, where the caller spends
 	// its requests; Probe and Inspect leave it empty.
 	Standing Standing
@@ -131,8 +126,11 @@ type TLS struct {
 	// certificate that is expired or not yet valid, its own expiry. Zero without
 	// verification, and for certificates rejected for another reason.
 	Expiry time.Time
-	// Clock is the registry's clock, for FaultTLSExpired of its own certificate.
-	Clock Clock
+	// Clock is how far the registry's clock is ahead of the node's, rounded to minutes, for
+	// FaultTLSExpired of its own certificate; negative if it is behind; 0 if they are about
+	// the same. It is by a connection that was not verified and used for nothing else; nil
+	// if the registry has not sent its time.
+	Clock *time.Duration
 }
 
 // Proxy is the proxy that was used. With a proxy the node does not resolve the registry's
@@ -209,18 +207,6 @@ type RateLimit struct {
 	Window time.Duration
 }
 
-// Existence is the result of Control for a repository that was refused.
-type Existence string
-
-// The existences. "" means not asked or not answered.
-const (
-	// ExistsYes: the registry says that another repository does not exist, but refuses
-	// this one.
-	ExistsYes Existence = "yes"
-	// ExistsUnknown: the registry refuses a nonexistent repository in the same way.
-	ExistsUnknown Existence = "unknown"
-)
-
 // AuthScheme is how a registry asks for a credential.
 type AuthScheme string
 
@@ -232,51 +218,6 @@ const (
 	// SchemeUnknown: a 401 without a challenge that the runtime supports.
 	SchemeUnknown AuthScheme = "unknown"
 )
-
-// ChallengeError is the "error" parameter of a Bearer challenge (RFC 6750).
-type ChallengeError string
-
-// The challenge errors.
-const (
-	ChallengeInsufficientScope ChallengeError = "insufficient_scope"
-	ChallengeInvalidToken      ChallengeError = "invalid_token"
-	ChallengeInvalidRequest    ChallengeError = "invalid_request"
-)
-
-// ErrorCode is an error code of the OCI distribution specification or a known extension of
-// it.
-type ErrorCode string
-
-// The error codes.
-const (
-	CodeUnauthorized    ErrorCode = "UNAUTHORIZED"
-	CodeDenied          ErrorCode = "DENIED"
-	CodeNameInvalid     ErrorCode = "NAME_INVALID"
-	CodeNameUnknown     ErrorCode = "NAME_UNKNOWN"
-	CodeManifestUnknown ErrorCode = "MANIFEST_UNKNOWN"
-	CodeManifestInvalid ErrorCode = "MANIFEST_INVALID"
-	CodeTagInvalid      ErrorCode = "TAG_INVALID"
-	CodeTooManyRequests ErrorCode = "TOOMANYREQUESTS"
-	CodeUnsupported     ErrorCode = "UNSUPPORTED"
-	CodeUnavailable     ErrorCode = "UNAVAILABLE"
-	CodeUnknown         ErrorCode = "UNKNOWN"
-	CodeBlobUnknown     ErrorCode = "BLOB_UNKNOWN"
-	// CodePolicyViolation is Harbor's code, with status 412, for images that a project's
-	// policy blocks (vulnerabilities, missing signature). CodePolicyViolationOld is that of
-	// older versions.
-	CodePolicyViolation    ErrorCode = "PROJECTPOLICYVIOLATION"
-	CodePolicyViolationOld ErrorCode = "PROJECT_POLICY_VIOLATION"
-)
-
-func knownCode(s string) ErrorCode {
-	switch code := ErrorCode(s); code {
-	case CodeUnauthorized, CodeDenied, CodeNameInvalid, CodeNameUnknown, CodeManifestUnknown, CodeManifestInvalid,
-		CodeTagInvalid, CodeTooManyRequests, CodeUnsupported, CodeUnavailable, CodeUnknown, CodeBlobUnknown,
-		CodePolicyViolation, CodePolicyViolationOld:
-		return code
-	}
-	return ""
-}
 
 // Error is the error of a conversation that did not find the manifest.
 type Error struct {

@@ -9,16 +9,6 @@ import (
 // clockSlack is the difference up to which two clocks count as equal.
 const clockSlack = 5 * time.Minute
 
-// Clock compares the registry's clock with the node's.
-type Clock struct {
-	// Known: the registry has sent its time, over an unverified connection that was used
-	// for nothing else.
-	Known bool
-	// Ahead is how far the registry's clock is ahead of the node's, rounded to minutes;
-	// negative if it is behind; 0 if they are about the same.
-	Ahead time.Duration
-}
-
 // compareClocks asks the registry for its time if its certificate is not valid now: either
 // the certificate or the node's clock is wrong.
 func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
@@ -43,15 +33,16 @@ func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
 	c.answer.TLS.Clock = clockOf(resp.Header, time.Now())
 }
 
-// clockOf parses the header Date (RFC 9110, 6.6.1).
-func clockOf(h http.Header, now time.Time) Clock {
+// clockOf returns by the header Date (RFC 9110, 6.6.1) how far a clock is ahead; nil without
+// one.
+func clockOf(h http.Header, now time.Time) *time.Duration {
 	at, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
-		return Clock{}
+		return nil
 	}
 	ahead := at.Sub(now).Round(time.Minute)
 	if ahead.Abs() < clockSlack {
 		ahead = 0
 	}
-	return Clock{Known: true, Ahead: ahead}
+	return &ahead
 }

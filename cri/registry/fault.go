@@ -19,6 +19,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
+
+	"github.com/whypull/whypull/cri/oci"
 )
 
 // Fault is what went wrong in a conversation; "" if nothing did or it is
@@ -328,13 +330,14 @@ func statusFault(status int) Fault {
 }
 
 // isPolicy reports whether a refusal is because of a policy and not of missing permissions:
-// by Harbor's error code or by known phrases of Harbor, Artifactory with Xray and Nexus
+// by Harbor's error code, with status 412, or by known phrases of Harbor, Artifactory with Xray and Nexus
 // Firewall.
-func isPolicy(status int, code ErrorCode, body []byte) bool {
+func isPolicy(status int, body []byte) bool {
 	if status != http.StatusForbidden && status != http.StatusPreconditionFailed || startsPage(body) {
 		return false
 	}
-	if code == CodePolicyViolation || code == CodePolicyViolationOld {
+	codes := oci.ReadErrorCodes(body)
+	if slices.Contains(codes, "PROJECTPOLICYVIOLATION") || slices.Contains(codes, "PROJECT_POLICY_VIOLATION") { // of older versions
 		return true
 	}
 	text := strings.ToLower(wordsOf(body))

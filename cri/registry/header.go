@@ -140,11 +140,6 @@ func contentType(h http.Header) string {
 
 func isHTML(h http.Header) bool { return contentType(h) == "text/html" }
 
-// isAPI reports whether the response has the header that most registries send.
-func isAPI(h http.Header) bool {
-	return strings.HasPrefix(h.Get("Docker-Distribution-Api-Version"), "registry/2")
-}
-
 // startsPage reports whether a body begins like an HTML page, whatever its media type.
 func startsPage(body []byte) bool {
 	start := strings.ToLower(strings.TrimSpace(string(body[:min(len(body), 256)])))
@@ -208,25 +203,17 @@ func saysExpired(text string) bool {
 }
 
 // schemeOf returns the scheme that the runtime uses of the challenges, which are in its order,
-// and the challenge's error.
-func schemeOf(challenges []auth.Challenge) (AuthScheme, ChallengeError) {
+// and whether a token was invalid (RFC 6750).
+func schemeOf(challenges []auth.Challenge) (scheme AuthScheme, invalidToken bool) {
 	for _, c := range challenges {
 		switch c.Scheme { //nolint:exhaustive // the runtime does not support digest either
 		case auth.BearerAuth:
-			return SchemeBearer, knownChallenge(c.Parameters["error"])
+			return SchemeBearer, c.Parameters["error"] == "invalid_token"
 		case auth.BasicAuth:
-			return SchemeBasic, ""
+			return SchemeBasic, false
 		}
 	}
-	return SchemeUnknown, ""
-}
-
-func knownChallenge(s string) ChallengeError {
-	switch c := ChallengeError(s); c {
-	case ChallengeInsufficientScope, ChallengeInvalidToken, ChallengeInvalidRequest:
-		return c
-	}
-	return ""
+	return SchemeUnknown, false
 }
 
 // tokenServer returns the host of the realm, also with ErrRealmInsecure: since the credential

@@ -22,20 +22,20 @@ func challenges(headers ...string) []auth.Challenge {
 
 func TestSchemeOf(t *testing.T) {
 	for _, tc := range []struct {
-		headers   []string
-		scheme    AuthScheme
-		challenge ChallengeError
+		headers      []string
+		scheme       AuthScheme
+		invalidToken bool
 	}{
-		{nil, SchemeUnknown, ""},
-		{[]string{"Digest realm=x"}, SchemeUnknown, ""},
-		{[]string{`Basic realm="x"`}, SchemeBasic, ""},
-		{[]string{`Basic realm="x"`, `Bearer realm="https://x",error="invalid_token"`}, SchemeBearer, ChallengeInvalidToken},
-		{[]string{`Bearer error="insufficient_scope"`}, SchemeBearer, ChallengeInsufficientScope},
-		{[]string{`Bearer error="<freely chosen>"`}, SchemeBearer, ""},
+		{nil, SchemeUnknown, false},
+		{[]string{"Digest realm=x"}, SchemeUnknown, false},
+		{[]string{`Basic realm="x"`}, SchemeBasic, false},
+		{[]string{`Basic realm="x"`, `Bearer realm="https://x",error="invalid_token"`}, SchemeBearer, true},
+		{[]string{`Bearer error="insufficient_scope"`}, SchemeBearer, false},
+		{[]string{`Bearer error="<freely chosen>"`}, SchemeBearer, false},
 	} {
-		scheme, challenge := schemeOf(challenges(tc.headers...))
-		if scheme != tc.scheme || challenge != tc.challenge {
-			t.Errorf("%q: got %q, %q", tc.headers, scheme, challenge)
+		scheme, invalidToken := schemeOf(challenges(tc.headers...))
+		if scheme != tc.scheme || invalidToken != tc.invalidToken {
+			t.Errorf("%q: got %q, %t", tc.headers, scheme, invalidToken)
 		}
 	}
 }
@@ -201,23 +201,22 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-func TestErrorCode(t *testing.T) {
-	for body, want := range map[string]struct {
-		code  ErrorCode
-		isAPI bool
-	}{
-		`{"errors":[{"code":"NAME_UNKNOWN","message":"x"}]}`:         {CodeNameUnknown, true},
-		`{"errors":[{"code":"freely"},{"code":"MANIFEST_UNKNOWN"}]}`: {CodeManifestUnknown, true},
-		`{"errors":[{"code":"freely chosen"}]}`:                      {"", true},
-		`{"errors":[{"code":404}]}`:                                  {"", false},
-		`{"errors":[]}`:                                              {"", false},
-		`{}`:                                                         {"", false},
-		`<html>`:                                                     {"", false},
-		``:                                                           {"", false},
+func TestOfAPI(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"errors":[{"code":"NAME_UNKNOWN","message":"x"}]}`: true,
+		`{"errors":[{"code":"freely chosen"}]}`:              true,
+		`{"errors":[{"code":404}]}`:                          false,
+		`{"errors":[]}`:                                      false,
+		`{}`:                                                 false,
+		`<html>`:                                             false,
+		``:                                                   false,
 	} {
-		if code, isAPI := errorCode([]byte(body)); code != want.code || isAPI != want.isAPI {
-			t.Errorf("%s: got %q, %t", body, code, isAPI)
+		if r := (reply{body: []byte(body)}); r.ofAPI() != want {
+			t.Errorf("%s: got %t", body, r.ofAPI())
 		}
+	}
+	if r := (reply{header: http.Header{"Docker-Distribution-Api-Version": {"registry/2.0"}}}); !r.ofAPI() {
+		t.Error("the header does not count")
 	}
 }
 

@@ -16,6 +16,12 @@ import (
 // maxTags is the maximum number of tags that are requested and returned.
 const maxTags = 100
 
+// Error codes of the OCI distribution specification.
+const (
+	codeNameUnknown     = "NAME_UNKNOWN"
+	codeManifestUnknown = "MANIFEST_UNKNOWN"
+)
+
 // fromBlobs requests a digest that is not a manifest's as a blob, as containerd does
 // (core/remotes/docker, Resolve), and returns that reply if it exists.
 func (c *conversation) fromBlobs(ctx context.Context, r reply) reply {
@@ -41,7 +47,7 @@ func (c *conversation) whatIsMissing(ctx context.Context) Fault {
 	case http.StatusOK:
 		return c.fromTags(ctx, r)
 	case http.StatusNotFound:
-		return c.fromNoTags(r)
+		return fromNoTags(r)
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
 		return c.fromManifest(ctx)
 	default:
@@ -102,10 +108,8 @@ func tagsOf(body []byte) []string {
 
 // fromNoTags interprets a 404 for the list of tags. One that is not from a registry's API
 // proves nothing.
-func (c *conversation) fromNoTags(r reply) Fault {
-	code, speaksAPI := errorCode(r.body)
-	c.answer.Response.ErrorCode = code
-	if speaksAPI || isAPI(r.header) {
+func fromNoTags(r reply) Fault {
+	if r.ofAPI() {
 		return FaultRepositoryNotFound
 	}
 	return FaultNotFound
@@ -118,36 +122,14 @@ func (c *conversation) fromManifest(ctx context.Context) Fault {
 	if err != nil {
 		return FaultNotFound
 	}
-	c.answer.Response.ErrorCode, _ = errorCode(r.body)
-	switch c.answer.Response.ErrorCode {
-	case CodeManifestUnknown:
+	switch codes := oci.ReadErrorCodes(r.body); {
+	case slices.Contains(codes, codeManifestUnknown):
 		return FaultTagNotFound
-	case CodeNameUnknown:
+	case slices.Contains(codes, codeNameUnknown):
 		return FaultRepositoryNotFound
 	default:
 		return FaultNotFound
 	}
 }
 
-// errorCode returns the first known code in an error body, and whether the body is from a
-// registry's API.
-func errorCode(body []byte) (code ErrorCode, isAPI bool) {
-	codes, err := oci.ReadErrorCodes(body)
-	if err != nil {
-		return "", false
-	}
-	for _, said := range codes {
-		if code := knownCode(said); code != "" {
-			return code, true
-		}
-	}
-	return "", len(codes) > 0
-}
-
-func isTag(s string) bool {
-	if len(s) > 128 {
-		return false
-	}
-	loc := reference.TagRegexp.FindStringIndex(s)
-	return loc != nil && loc[0] == 0 && loc[1] == len(s)
-}
+func isTag(s string) bool { return s != "" && reference.TagRegexp.FindString(s) == s }

@@ -78,9 +78,7 @@ func (n *notes) enter(phase Phase, aside bool) (leave func()) {
 		n.setInner(phase)
 		return func() {}
 	}
-	n.setInner("")
-	n.setPhase(phase)
-	n.mark(phase)
+	n.start(phase)
 	return func() { n.measure(phase) }
 }
 
@@ -164,19 +162,13 @@ func (n *notes) expires(at time.Time) {
 // response counts.
 func (n *notes) trace(ctx context.Context, what Phase) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		TLSHandshakeStart: func() {
-			n.setPhase(PhaseTLS)
-			n.mark(PhaseTLS)
-		},
+		TLSHandshakeStart: func() { n.start(PhaseTLS) },
 		TLSHandshakeDone: func(state tls.ConnectionState, _ error) {
 			n.measure(PhaseTLS)
 			n.presented(state.PeerCertificates)
 			n.verified(state.VerifiedChains)
 		},
-		GotConn: func(httptrace.GotConnInfo) {
-			n.setPhase(what)
-			n.mark(what)
-		},
+		GotConn: func(httptrace.GotConnInfo) { n.start(what) },
 	})
 }
 
@@ -188,10 +180,11 @@ func (n *notes) traceAside(ctx context.Context) context.Context {
 	})
 }
 
-// mark and measure enclose a phase that begins and ends in different goroutines.
-func (n *notes) mark(phase Phase) {
+// start and measure enclose a phase that may begin and end in different goroutines.
+func (n *notes) start(phase Phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.phase, n.inner = phase, ""
 	n.started[phase] = time.Now()
 }
 
@@ -325,12 +318,6 @@ func (n *notes) peer() *peer {
 		return &n.away
 	}
 	return &n.own
-}
-
-func (n *notes) redirectedTo() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.last()
 }
 
 // trail is the way of the last request.

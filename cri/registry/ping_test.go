@@ -126,7 +126,7 @@ func TestCRIOPingOfOthers(t *testing.T) {
 		t.Errorf("answer %+v", a)
 	}
 	before := len(s.Requests())
-	if got := e.Control(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); got != registry.ExistsYes || s.Lines()[before] != "GET /v2/" {
-		t.Errorf("exists %q, requests %q", got, s.Lines()[before:])
+	if got := e.Control(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); !got || s.Lines()[before] != "GET /v2/" {
+		t.Errorf("exists %t, requests %q", got, s.Lines()[before:])
 	}
 }

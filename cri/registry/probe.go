@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/whypull/whypull/cri/credential"
+	"github.com/whypull/whypull/cri/oci"
 )
 
 // Probe requests the manifest of a reference from the endpoint, as the runtime does when it
@@ -56,8 +57,10 @@ type conversation struct {
 	room       *Room
 	authorizer docker.Authorizer
 	hasPinged  bool // /v2/ has answered as CRI-O wants it
-	answer     Answer
-	began      time.Time
+	// invalidToken: the last 401 says that a token was invalid.
+	invalidToken bool
+	answer       Answer
+	began        time.Time
 }
 
 // finish completes and returns the answer.
@@ -195,6 +198,12 @@ func (r *reply) release() {
 // good reports whether the runtime continues with the status.
 func (r reply) good() bool { return r.status >= 200 && r.status < 300 }
 
+// ofAPI reports whether the response is from a registry's API: it has the header that most
+// registries send, or an error code.
+func (r reply) ofAPI() bool {
+	return strings.HasPrefix(r.header.Get("Docker-Distribution-Api-Version"), "registry/2") || len(oci.ReadErrorCodes(r.body)) > 0
+}
+
 // page reports whether the response is an HTML page.
 func (r reply) page() bool { return isHTML(r.header) || startsPage(r.body) }
 
@@ -269,11 +278,11 @@ func (c *conversation) request(ctx context.Context, method, query string, what .
 // do sends a request. The caller must close the response's body.
 func (c *conversation) do(req *http.Request) (*http.Response, error) {
 	c.notes.begin()
-	resp, err := c.client.Do(req) //nolint:gosec // asking registries is what this is for; the dialer refuses other addresses
+	resp, err := c.client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	if c.notes.redirectedTo() == "" {
+	if len(c.notes.trail()) == 0 {
 		c.answer.Endpoint = resp.Request.URL.Scheme + "://" + c.endpoint.Host
 	}
 	c.answer.Response.RateLimit = rateLimit(resp.Header, c.answer.Response.RateLimit)
@@ -362,7 +371,7 @@ func userAgent(version string) string { return strings.TrimSuffix("whypull/"+ver
 // mean that there is none.
 func (c *conversation) challenged(ctx context.Context, r reply) error {
 	challenges := auth.ParseAuthHeader(r.header)
-	c.answer.Auth.Scheme, c.answer.Auth.Challenge = schemeOf(challenges)
+	c.answer.Auth.Scheme, c.invalidToken = schemeOf(challenges)
 	// The scheme may have changed by the fallback to http, the host may not.
 	if r.url.Host != c.endpoint.Host {
 		return ErrChallengeElsewhere
@@ -604,15 +613,14 @@ func (c *conversation) read(r reply) {
 	if r.good() {
 		return
 	}
-	c.answer.Response.ErrorCode, _ = errorCode(r.body)
 	if r.status == http.StatusUnauthorized {
-		_, c.answer.Auth.Challenge = schemeOf(auth.ParseAuthHeader(r.header))
+		_, c.invalidToken = schemeOf(auth.ParseAuthHeader(r.header))
 	}
 	switch r.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		// If a token that was just issued has expired, a clock is wrong, not the
 		// credential.
-		fresh := c.answer.Auth.TokenIssued && c.answer.Auth.Challenge == ChallengeInvalidToken
+		fresh := c.answer.Auth.TokenIssued && c.invalidToken
 		c.answer.Auth.SaysExpired = c.answer.Auth.CredentialSent && !fresh &&
 			(saysExpired(wordsOf(r.body)) || challengeSaysExpired(r.header))
 	}
@@ -632,7 +640,7 @@ func (c *conversation) meaning(r reply) Fault {
 			return FaultInsufficientScope
 		}
 		return FaultUnauthorized
-	case isPolicy(r.status, c.answer.Response.ErrorCode, r.body):
+	case isPolicy(r.status, r.body):
 		return FaultPolicyBlocked
 	default:
 		return statusFault(r.status)

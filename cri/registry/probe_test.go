@@ -79,7 +79,7 @@ func plainCases() []exchange {
 		},
 		{
 			name: "forbidden", repo: registrytest.Repository{Status: 403},
-			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{Response: registry.Response{ErrorCode: registry.CodeDenied}}), lines: []string{head, get},
+			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{}), lines: []string{head, get},
 		},
 		{
 			name: "rate limited", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"90"}}},
@@ -124,7 +124,7 @@ func missingCases() []exchange {
 		},
 		{
 			name: "repository missing", repo: registrytest.Repository{Name: "team/other", Tags: []string{"1.0"}},
-			want:  fault(registry.FaultRepositoryNotFound, registry.PhaseManifest, 404, registry.Answer{Response: registry.Response{ErrorCode: registry.CodeNameUnknown}}),
+			want:  fault(registry.FaultRepositoryNotFound, registry.PhaseManifest, 404, registry.Answer{}),
 			lines: []string{head, tags},
 		},
 		{
@@ -137,7 +137,7 @@ func missingCases() []exchange {
 		},
 		{
 			name: "list refused", repo: registrytest.Repository{Tags: []string{"2.0"}, ListStatus: 403},
-			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Response: registry.Response{ErrorCode: registry.CodeManifestUnknown}}),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{}),
 			lines: []string{head, tags, get},
 		},
 		{
@@ -145,11 +145,6 @@ func missingCases() []exchange {
 			want: fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
 		},
 	}
-}
-
-func unauthorized(a registry.Answer) registry.Answer {
-	a.Response.ErrorCode = registry.CodeUnauthorized
-	return a
 }
 
 func expired(a registry.Answer) registry.Answer {
@@ -172,7 +167,7 @@ func basicCases() []exchange {
 		},
 		{
 			name: "basic, bad login", config: registrytest.Config{Passwords: known()}, repo: basic, cred: bad(),
-			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(asked)),
+			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, asked),
 			lines: []string{head, head + " Basic", get + " Basic"},
 		},
 		{
@@ -196,12 +191,7 @@ func bearerCases() []exchange {
 	anonymous := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}}
 	sent := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true}}
 	issued := func(a registry.Answer) registry.Answer { a.Auth.TokenIssued = true; return a }
-	denied := func(a registry.Answer) registry.Answer { a.Response.ErrorCode = registry.CodeDenied; return a }
 	page := func(a registry.Answer) registry.Answer { a.Response.HTML = true; return a }
-	noScope := func(a registry.Answer) registry.Answer {
-		a.Auth.Challenge = registry.ChallengeInsufficientScope
-		return issued(a)
-	}
 	return []exchange{
 		{name: "bearer, anonymous", repo: bearer, want: found(issued(anonymous)), lines: []string{head, fetch, head + " Bearer"}},
 		{
@@ -226,18 +216,18 @@ func bearerCases() []exchange {
 		},
 		{
 			name: "bearer, login without access", config: registrytest.Config{Passwords: known()}, repo: others, cred: good(),
-			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, unauthorized(noScope(sent))),
+			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, issued(sent)),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"},
 		},
 		{
 			name: "bearer, anonymous without access", config: registrytest.Config{Passwords: known()}, repo: bearer,
-			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, noScope(anonymous)),
+			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, issued(anonymous)),
 			lines: []string{head, fetch, head + " Bearer"},
 		},
 		{
 			name: "bearer, forbidden", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo:  registrytest.Repository{Auth: registrytest.Bearer, Status: 403},
-			want:  fault(registry.FaultForbidden, registry.PhaseManifest, 403, denied(issued(sent))),
+			want:  fault(registry.FaultForbidden, registry.PhaseManifest, 403, issued(sent)),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"},
 		},
 		{
@@ -290,8 +280,8 @@ func wordsCases() []exchange {
 	basic := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBasic, CredentialSent: true}}
 	answered := func(r registrytest.Repository) registrytest.Repository { r.Tags = []string{"1.0"}; return r }
 	typed := func(t string) http.Header { return http.Header{"Content-Type": {t}} }
-	policy := func(status int, code registry.ErrorCode) registry.Answer {
-		return fault(registry.FaultPolicyBlocked, registry.PhaseManifest, status, registry.Answer{Response: registry.Response{ErrorCode: code}})
+	policy := func(status int) registry.Answer {
+		return fault(registry.FaultPolicyBlocked, registry.PhaseManifest, status, registry.Answer{})
 	}
 	nothing := http.Header{"Docker-Distribution-Api-Version": {""}, "Content-Type": {"text/html"}}
 	return []exchange{
@@ -300,14 +290,14 @@ func wordsCases() []exchange {
 		{name: "text is the first schema", repo: answered(registrytest.Repository{Header: typed("text/plain; charset=utf-8")}),
 			want: fault(registry.FaultUnsupportedFormat, registry.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
 		{name: "policy of Harbor", repo: registrytest.Repository{Status: 412, ErrorBody: harbor},
-			want: policy(412, registry.CodePolicyViolation), lines: []string{head, get}},
+			want: policy(412), lines: []string{head, get}},
 		{name: "policy of Xray", repo: registrytest.Repository{Status: 403, ErrorBody: xray},
-			want: policy(403, registry.CodeDenied), lines: []string{head, get}},
+			want: policy(403), lines: []string{head, get}},
 		{name: "a page that speaks of a policy", repo: registrytest.Repository{Status: 403, ErrorBody: "<html>blocked by policy"},
 			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{Response: registry.Response{HTML: true}}), lines: []string{head, get}},
 		{name: "412 for another reason", repo: registrytest.Repository{Status: 412, ErrorBody: "{}"},
 			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 412, registry.Answer{}), lines: []string{head, get}},
-		{name: "451", repo: registrytest.Repository{Status: 451}, want: policy(451, ""), lines: []string{head}},
+		{name: "451", repo: registrytest.Repository{Status: 451}, want: policy(451), lines: []string{head}},
 		{name: "404 page", repo: registrytest.Repository{Status: 404, Header: nothing, ErrorBody: "<html>"},
 			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{Response: registry.Response{HTML: true}}),
 			lines: []string{head, tags}},
@@ -321,7 +311,7 @@ func wordsCases() []exchange {
 			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{}), lines: []string{head, get}},
 		{name: "expired password", config: registrytest.Config{Passwords: known()}, cred: bad(),
 			repo:  registrytest.Repository{Auth: registrytest.Basic, ErrorBody: `{"errors":[{"code":"UNAUTHORIZED","message":"own words: password has expired"}]}`},
-			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(expired(basic))),
+			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, expired(basic)),
 			lines: []string{head, head + " Basic", get + " Basic"}},
 		{name: "digest is a blob's name to the registry", object: "@" + registrytest.Digest, repo: registrytest.Repository{},
 			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{}),
@@ -353,15 +343,15 @@ func expiryCases() []exchange {
 			lines:  []string{head, fetch}},
 		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
-			want: fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, unauthorized(registry.Answer{
-				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, Challenge: registry.ChallengeInvalidToken},
-			})),
+			want: fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, registry.Answer{
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true},
+			}),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
 		{name: "expired by the challenge", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Basic, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
-			want: fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(expired(registry.Answer{
-				Auth: registry.Auth{Scheme: registry.SchemeBasic, CredentialSent: true, Challenge: registry.ChallengeInvalidToken},
-			}))),
+			want: fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, expired(registry.Answer{
+				Auth: registry.Auth{Scheme: registry.SchemeBasic, CredentialSent: true},
+			})),
 			lines: []string{head, head + " Basic", get + " Basic"}},
 	}
 }
@@ -387,7 +377,7 @@ func (tc exchange) run(t *testing.T) {
 
 	checkErr(t, a)
 	checkMeasured(t, &a, s)
-	if a.Auth.Scheme == registry.SchemeBearer && a.Auth.Challenge == "" && tc.repo.Challenge == "" && tc.config.Realm == "" && a.Auth.TokenHost != s.Host {
+	if a.Auth.Scheme == registry.SchemeBearer && tc.repo.Challenge == "" && tc.config.Realm == "" && a.Auth.TokenHost != s.Host {
 		t.Errorf("token host %q, want %q", a.Auth.TokenHost, s.Host)
 	}
 	required := a.Auth.Required
@@ -409,7 +399,7 @@ func (tc exchange) run(t *testing.T) {
 		t.Errorf("requests after a refusal without credentials %q, want %q", got, tc.lines[1:])
 	}
 	if again.Found != a.Found || again.Fault != a.Fault || again.Phase != a.Phase || again.Status != a.Status || again.Auth.Scheme != a.Auth.Scheme ||
-		again.Auth.CredentialSent != a.Auth.CredentialSent || again.Auth.SaysExpired != a.Auth.SaysExpired || again.Auth.Challenge != a.Auth.Challenge {
+		again.Auth.CredentialSent != a.Auth.CredentialSent || again.Auth.SaysExpired != a.Auth.SaysExpired {
 		t.Errorf("answer after a refusal without credentials\n%+v, want\n%+v", again, a)
 	}
 	for _, r := range s.Requests() {

@@ -40,11 +40,11 @@ type Transfer struct {
 	// Pieces say what was checked of the blobs in Content.Parts, in the same order: the
 	// config, those in InspectOptions.Blobs, the others as in the manifest.
 	Pieces []Piece
-	// Failed, Unfinished and Unasked are numbers of pieces: with a fault, not received
-	// before our deadline, and not requested (including layers beyond the 200th). Looked
-	// counts those requested.
-	Failed, Unfinished, Unasked int
 }
+
+// Whole reports whether the whole image was checked, without a layer beyond the 200th, and
+// is right.
+func (t Transfer) Whole() bool { return t.Found && t.Layers < len(t.Pieces) }
 
 // Seen is how much of a blob was checked.
 type Seen string
@@ -60,14 +60,12 @@ const (
 	SeenWhole Seen = "whole"
 )
 
-// Piece is what was checked of one blob of an image.
+// Piece is what was checked of one blob of an image. The zero value is one that was not
+// requested.
 type Piece struct {
 	Seen Seen
 	// Fault is what is wrong; "" if nothing is or it is unknown.
 	Fault Fault
-	// Err is the error behind Fault, as in Answer. Without a Fault it is a context error:
-	// our deadline passed.
-	Err error
 	// Received is the number of bytes received, and Took the duration.
 	Received int64
 	Took     time.Duration
@@ -86,8 +84,8 @@ type Piece struct {
 // same as in Inspect.
 //
 // It stops when a server asks clients to wait (status 429 or Retry-After), after eight failures,
-// and after 30 s, of which one blob takes at most ten. Pieces that were not requested are counted
-// in Unasked and prove nothing. As in Inspect, our own deadline is no fault of the registry.
+// and after 30 s, of which one blob takes at most ten. Pieces that were not requested prove
+// nothing. As in Inspect, our own deadline is no fault of the registry.
 func (e Endpoint) Replay(ctx context.Context, ref reference.Named, cred *credential.Credential, want InspectOptions) Transfer {
 	total := cmp.Or(want.total, replayTotal)
 	ctx, cancel := context.WithTimeout(quiet(ctx), total)
@@ -145,7 +143,6 @@ func (v *verdict) fill(a *Answer) {
 // contents checks the blobs of a manifest.
 func (r *replay) contents(ctx context.Context, m ocispec.Manifest) flaw {
 	r.plan(m)
-	defer r.count()
 	if f := r.config(ctx, m); f.found() {
 		return f
 	}
@@ -164,7 +161,7 @@ func (r *replay) verifyMore(ctx context.Context) flaw {
 	f := r.download(ctx, r.unverified())
 	for n, d := range r.layers {
 		if p := &r.transfer.Pieces[n+1]; f.fault != "" && r.answer.Content.Blob == d.Digest.String() {
-			p.Seen, p.Fault, p.Err = "", f.fault, r.harmless(f)
+			p.Seen, p.Fault = "", f.fault
 		}
 	}
 	return f
@@ -186,7 +183,7 @@ func (r *replay) config(ctx context.Context, m ocispec.Manifest) flaw {
 	f := r.described(ctx, m)
 	p.Took, p.Received = time.Since(start), r.received
 	if r.blames(f, m.Config) {
-		p.Fault, p.Err = f.fault, r.harmless(f)
+		p.Fault = f.fault
 		return f
 	}
 	p.Seen = SeenWhole
@@ -199,14 +196,6 @@ func (r *replay) config(ctx context.Context, m ocispec.Manifest) flaw {
 // blames reports whether a flaw is one of the config blob, not of its content.
 func (r *replay) blames(f flaw, config ocispec.Descriptor) bool {
 	return f.found() && (f.unfinished() || r.answer.Content.Blob != "" || config.Digest.Validate() != nil || config.Size < 0)
-}
-
-// harmless returns the error of a flaw without secrets.
-func (i *inspection) harmless(f flaw) error {
-	if !f.found() {
-		return nil
-	}
-	return &Error{Endpoint: i.answer.Endpoint, Phase: PhaseBlob, Fault: f.fault, Status: f.status, cause: harmless(f.err)}
 }
 
 // lookAtLayers checks all layers, a few concurrently. The first lane reuses the existing
@@ -226,7 +215,7 @@ func (r *replay) lookAtLayers(ctx context.Context) {
 			}
 			for k, ok := r.take(); ok; k, ok = r.take() {
 				l.restore(base)
-				r.done(k, l.lookAt(ctx, r.layers[k], &r.transfer.Pieces[k+1], r))
+				r.done(k, l.lookAt(ctx, r.layers[k], &r.transfer.Pieces[k+1], r.spend))
 			}
 		})
 	}
@@ -304,22 +293,6 @@ func (r *replay) spend(size int64) bool {
 	}
 	r.left -= size
 	return true
-}
-
-// count counts the pieces by result.
-func (r *replay) count() {
-	t := &r.transfer
-	for _, p := range t.Pieces {
-		switch {
-		case p.Fault != "":
-			t.Failed++
-		case p.Err != nil:
-			t.Unfinished++
-		case p.Seen == "":
-			t.Unasked++
-		}
-	}
-	t.Unasked += t.Layers - len(r.layers)
 }
 
 // decide returns the flaw of the first failed layer, whose answer becomes that of the whole;

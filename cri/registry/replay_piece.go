@@ -21,11 +21,9 @@ const (
 	maxPart = 1 << 20
 )
 
-// allowance limits the bytes that lanes download from servers without ranges.
-type allowance interface{ spend(size int64) bool }
-
-// lookAt checks one layer, within a third of the time limit.
-func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece, all allowance) verdict {
+// lookAt checks one layer, within a third of the time limit. spend reserves bytes of what the
+// lanes may download together from servers without ranges.
+func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece, spend func(size int64) bool) verdict {
 	whole, start := i.ends, time.Now()
 	defer func() { i.ends = whole }()
 	if own := start.Add(16 * i.rest / 3); own.Before(whole) {
@@ -34,10 +32,10 @@ func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece,
 	ctx, cancel := context.WithDeadline(ctx, i.ends)
 	defer cancel()
 	before := i.received
-	f := i.piece(ctx, d, p, all)
+	f := i.piece(ctx, d, p, spend)
 	p.Took, p.Received = time.Since(start), i.received-before
 	i.at(d, f)
-	p.Fault, p.Err = f.fault, i.harmless(f)
+	p.Fault = f.fault
 	v := verdict{flaw: f, asked: true}
 	if f.found() {
 		p.Seen = ""
@@ -48,7 +46,7 @@ func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece,
 }
 
 // piece checks as much of a layer as possible with two requests.
-func (i *inspection) piece(ctx context.Context, d ocispec.Descriptor, p *Piece, all allowance) flaw {
+func (i *inspection) piece(ctx context.Context, d ocispec.Descriptor, p *Piece, spend func(size int64) bool) flaw {
 	if d.Size <= maxSmall {
 		return seen(p, SeenWhole, i.verify(ctx, d))
 	}
@@ -61,7 +59,7 @@ func (i *inspection) piece(ctx context.Context, d ocispec.Descriptor, p *Piece, 
 		return flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	}
 	ranged := resp.StatusCode == http.StatusPartialContent
-	if !ranged && d.Size <= maxPart && all.spend(d.Size) {
+	if !ranged && d.Size <= maxPart && spend(d.Size) {
 		return seen(p, SeenWhole, i.verifyBody(resp, d))
 	}
 	if f := seen(p, SeenFirst, i.beginning(resp, d)); f.found() || !ranged {

@@ -135,7 +135,7 @@ func (c *conversation) renew() {
 		a.Endpoint = a.Redirects.Via
 	}
 	a.Redirects.Via, a.Redirects.Hops, a.Fault, a.Status, a.Err = "", nil, "", 0, nil
-	a.Response.RetryAfter, a.Response.HTML, a.Response.ErrorCode, a.Auth.SaysExpired = 0, false, "", false
+	a.Response.RetryAfter, a.Response.HTML, a.Auth.SaysExpired = 0, false, false
 }
 
 // goesOn reports whether the runtime asks the next source after a flaw.

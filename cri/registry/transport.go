@@ -47,13 +47,6 @@ func withLimit(ctx context.Context, limit int64) context.Context {
 	return context.WithValue(ctx, limitKey{}, limit)
 }
 
-func limitOf(ctx context.Context) int64 {
-	if limit, ok := ctx.Value(limitKey{}).(int64); ok {
-		return limit
-	}
-	return maxBody
-}
-
 // ResolveFunc resolves a hostname to addresses. A *net.DNSError in its error distinguishes a name
 // that does not exist from a failed lookup.
 type ResolveFunc func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -114,10 +107,11 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 // limitFor returns the limit of a response's body. The limit of the requested content does not
 // apply to error bodies.
 func limitFor(resp *http.Response) int64 {
-	if resp.StatusCode >= http.StatusMultipleChoices {
+	limit, ok := resp.Request.Context().Value(limitKey{}).(int64)
+	if !ok || resp.StatusCode >= http.StatusMultipleChoices {
 		return maxBody
 	}
-	return limitOf(resp.Request.Context())
+	return limit
 }
 
 // recordToken records a token server's response and leaves its body unread. Phrases count only in an
