@@ -305,7 +305,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 	}
 	end := r.c.disturbed.begin(r.c.now)
 	result, err := r.c.Retry.Isolated.Pull(ctx, request)
-	end(result.Stage != scratchpull.StageNone) // else it has used no download: with retries all the time, no pull would count as stalled
+	end(result.Begun) // else it has used no download: with retries all the time, no pull would count as stalled
 	failed := (*scratchpull.Error)(nil)
 	switch {
 	case errors.As(err, &failed) && failed.Op == scratchpull.OpTransfer:
@@ -323,7 +323,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 		return e, false
 	}
 	e.Outcome = diagnosis.Passed
-	e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{Bytes: result.Bytes, Fetched: result.Fetched()}}
+	e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{Bytes: result.Bytes, Fetched: result.Fetched}}
 	return e, true
 }
 
@@ -362,7 +362,7 @@ func (c *Collector) pulls(ctx context.Context, f diagnosis.Failure) bool {
 // space.
 func withoutSpace(result scratchpull.Result) diagnosis.Evidence {
 	return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Body: &diagnosis.PullFacts{
-		Room: &diagnosis.Room{Free: result.Free, Floor: result.Floor, Stopped: result.Stage != scratchpull.StageNone},
+		Room: &diagnosis.Room{Free: result.Free, Floor: result.Floor, Stopped: result.Begun},
 	}}
 }
 

@@ -48,8 +48,8 @@
 // First, layers that the node already has are not fetched here. The kubelet's
 // next attempt would not fetch them either, so the result is right; but it does
 // not prove that the registry would serve them. The manifest is always
-// requested: resolving makes a request, whatever is stored. Blob.Source
-// distinguishes the two.
+// requested: resolving makes a request, whatever is stored. Result.Fetched counts
+// what came from the registry alone.
 //
 // Second, from the start of a pull until the cleanup, a pull into k8s.io can
 // claim the blobs fetched here. Such a pull has to resolve its reference first,

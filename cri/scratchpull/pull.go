@@ -15,7 +15,6 @@ import (
 	"github.com/containerd/containerd/v2/core/transfer/image"
 	transferproxy "github.com/containerd/containerd/v2/core/transfer/proxy"
 	"github.com/containerd/containerd/v2/core/transfer/registry"
-	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/containerd/platforms"
 	"github.com/sirupsen/logrus"
@@ -46,36 +45,32 @@ type checkFailed struct{ error }
 func (b checkFailed) Unwrap() error { return b.error }
 
 // pull pulls an image into the empty namespace, and empties it again.
-func (p *Puller) pull(ctx context.Context, t target, g *guard) (result Result, err error) {
+func (p *Puller) pull(ctx context.Context, t target, g *guard) (Result, error) {
 	begun := time.Now()
 	lease, err := p.leases.Create(p.inNamespace(ctx), leases.WithRandomID(), leases.WithExpiration(p.limits.Time+leaseMargin))
-	// Also after an error: the lease may have been created nevertheless.
-	defer func() { result.Leftover = p.sweep(context.WithoutCancel(ctx)) }()
+	// Also after an error: the lease may have been created nevertheless. What
+	// cannot be removed now is left to the next Pull.
+	defer func() { _ = p.sweep(context.WithoutCancel(ctx)) }()
 	if err != nil {
 		return Result{}, callError(ctx, "Create lease", err)
 	}
 	track := newTracker(p.reader(ctx), t.Progress)
-	unpacked := true
-	err = p.transfer(ctx, t, lease.ID, unpacked, track, g)
+	err = p.transfer(ctx, t, lease.ID, true, track, g)
 	if cannotUnpack(err) {
-		unpacked = false
-		err = p.transfer(ctx, t, lease.ID, unpacked, track, g)
+		err = p.transfer(ctx, t, lease.ID, false, track, g)
 	}
 	if err == nil {
 		err = p.checkImage(ctx, t)
 	} else {
 		err = p.pullError(ctx, t, lease.ID, err)
 	}
-	result = track.result(p.onNode(ctx, track.digests(), begun))
+	result := track.result(p.onNode(ctx, track.digests(), begun))
 	if reason, is := errors.AsType[stopped](err); is {
 		result.Stopped, result.Free = reason.why, reason.free
 		if reason.why == StoppedLowSpace {
 			result.Floor = p.limits.Floor
 		}
 		return result, nil
-	}
-	if err == nil {
-		result.Stage, result.Unpacked = StageDone, unpacked
 	}
 	return result, err
 }
@@ -216,17 +211,16 @@ func cannotUnpack(err error) bool {
 
 // pullError converts the error of a transfer to the package's own.
 func (p *Puller) pullError(ctx context.Context, t target, lease string, err error) error {
-	if _, limit := errors.AsType[stopped](err); err == nil || limit {
+	if _, limit := errors.AsType[stopped](err); limit {
 		return err
 	}
 	if b, is := errors.AsType[checkFailed](err); is {
 		return b.error
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())
-	}
-	if isKind(err, errdefs.IsNotImplemented) {
-		return fmt.Errorf("containerd: %s: %w", OpTransfer, ErrUnsupported)
+	failed := callError(ctx, OpTransfer, err)
+	e, is := errors.AsType[*Error](failed)
+	if !is {
+		return failed
 	}
 	// If the runtime or the lease is gone, the error says nothing about the
 	// image, even if it looks like it.
@@ -236,7 +230,6 @@ func (p *Puller) pullError(ctx context.Context, t target, lease string, err erro
 	}
 	for _, l := range held {
 		if l.ID == lease {
-			e := newError(OpTransfer, err)
 			e.Text = fmt.Sprintf("failed to pull and unpack image %q: %s", t.named.String(), e.Text)
 			return e
 		}

@@ -109,7 +109,7 @@ func (p *Puller) Close() error { return p.conn.Close() }
 // Pull pulls an image as the runtime would for the kubelet, removes everything
 // again, and returns how far it got. It waits for its turn.
 //
-// Without an error, either the pull succeeded (StageDone) or a limit ended it
+// Without an error, either the pull succeeded or a limit ended it
 // (Result.Stopped). An *Error with OpTransfer means that the runtime failed to
 // pull. Pull gives way to the kubelet: it does not start while the kubelet
 // pulls, and ends when the kubelet starts to.

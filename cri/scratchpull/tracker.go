@@ -1,10 +1,9 @@
 package scratchpull
 
 import (
-	"cmp"
 	"errors"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 
@@ -31,14 +30,13 @@ type tracker struct {
 	manifest func(digest.Digest, int64) ([]byte, error)
 	progress func(Blob)
 
-	mu       sync.Mutex
-	resolved bool
-	begun    bool
-	blobs    map[digest.Digest]*Blob
-	sizes    map[digest.Digest]int64 // of the parts that manifests list, and of blobs
-	bytes    int64                   // their sum
-	seen     map[digest.Digest]bool  // whether a part of it was seen arriving
-	tooMany  bool
+	mu      sync.Mutex
+	begun   bool
+	blobs   map[digest.Digest]*Blob
+	sizes   map[digest.Digest]int64 // of the parts that manifests list, and of blobs
+	bytes   int64                   // their sum
+	seen    map[digest.Digest]bool  // whether a part of it was seen arriving
+	tooMany bool
 }
 
 func newTracker(manifest func(digest.Digest, int64) ([]byte, error), progress func(Blob)) *tracker {
@@ -72,11 +70,6 @@ func (t *tracker) record(e transfer.Progress) (b Blob, known, changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begun = true
-	// Its name is the image's, not a blob's.
-	if e.Event == "fetching image content" {
-		t.resolved = true
-		return Blob{}, false, false
-	}
 	kind, d, ok := blobOf(e.Name)
 	if !ok {
 		return Blob{}, false, false
@@ -178,54 +171,18 @@ func (t *tracker) hasBegun() bool {
 func (t *tracker) result(onNode map[digest.Digest]bool) Result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r := Result{Bytes: t.bytes, Stage: t.stage()}
+	r := Result{Begun: t.begun, Bytes: t.bytes}
 	for d, b := range t.blobs {
-		blob := *b
-		switch {
-		case !t.seen[d] && onNode[d] && b.Done:
-			blob.Source = SourceNode
-		case b.Fetched > 0:
-			blob.Source = SourceRegistry
+		if t.seen[d] || !onNode[d] || !b.Done {
+			r.Fetched = addSizes(r.Fetched, b.Fetched)
 		}
-		r.Blobs = append(r.Blobs, blob)
 	}
-	sort.Slice(r.Blobs, func(i, j int) bool {
-		a, b := &r.Blobs[i], &r.Blobs[j]
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Digest, b.Digest)) < 0
-	})
 	return r
-}
-
-// stage returns how far a failed pull got.
-func (t *tracker) stage() Stage {
-	switch {
-	case !t.begun:
-		return StageNone
-	case !t.resolved:
-		return StageResolving
-	}
-	layers := false
-	for d := range t.sizes {
-		b := t.blobs[d]
-		if b == nil || !b.Done {
-			return StageFetching
-		}
-		layers = layers || b.Kind == "layer"
-	}
-	if layers {
-		return StageUnpacking
-	}
-	return StageFetching
 }
 
 // digests returns the digests of all blobs, sorted.
 func (t *tracker) digests() []digest.Digest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var all []digest.Digest
-	for d := range t.blobs {
-		all = append(all, d)
-	}
-	slices.Sort(all)
-	return all
+	return slices.Sorted(maps.Keys(t.blobs))
 }

@@ -153,7 +153,7 @@ func TestInsideRetryGivesWay(t *testing.T) {
 		holding(t, repository, 0)
 		t.Logf("the kubelet's pull takes %s alone, and %s during a retry that hangs", alone, during)
 		got := <-retried
-		if got.err != nil || got.res.Stopped != scratchpull.StoppedGaveWay || got.res.Leftover != nil {
+		if got.err != nil || got.res.Stopped != scratchpull.StoppedGaveWay {
 			t.Errorf("%+v, %v: %s", got.res, got.err, text(got.err))
 		}
 	})
@@ -167,7 +167,7 @@ func TestInsideRetryWithoutDataEnds(t *testing.T) {
 		l := limits()
 		l.Idle = 0 // as the agent has it
 		res, err := puller(t, r, l).Pull(t.Context(), req)
-		if err != nil || res.Stopped != scratchpull.StoppedIdle || res.Leftover != nil {
+		if err != nil || res.Stopped != scratchpull.StoppedIdle {
 			t.Errorf("%+v, %v: %s", res, err, text(err))
 		}
 		holding(t, repository, 0)
@@ -191,7 +191,7 @@ func TestInsideNoRetryDuringKubeletPull(t *testing.T) {
 		}()
 		holding(t, repository, shares)
 		res, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: fast, Credential: robot(), HostsDir: hostsDir(r)})
-		if err != nil || res.Stopped != scratchpull.StoppedGaveWay || res.Stage != scratchpull.StageNone || large.requests(other) > 0 {
+		if err != nil || res.Stopped != scratchpull.StoppedGaveWay || res.Begun || large.requests(other) > 0 {
 			t.Errorf("%+v, %v (%s), %d requests", res, err, text(err), large.requests(other))
 		}
 		tried := func(want string) {

@@ -15,9 +15,8 @@ func TestInsideManyLayersArePulled(t *testing.T) {
 		for name, parts := range map[string]struct{ size, layers int64 }{"forty": {32 << 10, 40}, "one": {1 << 20, 1}} {
 			image := put(t, name+"-"+r.Tool, parts.size, parts.layers)
 			res, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Credential: robot(), HostsDir: hostsDir(r)})
-			if err != nil || res.Stage != scratchpull.StageDone || !res.Unpacked || res.Leftover != nil || res.Fetched() != res.Bytes ||
-				int64(len(res.Blobs)) != parts.layers+2 {
-				t.Errorf("%s: %d blobs, %d of %d bytes, %+v, %v (%s)", name, len(res.Blobs), res.Fetched(), res.Bytes, res, err, text(err))
+			if err != nil || res.Stopped != scratchpull.NotStopped || res.Bytes <= parts.size*parts.layers || res.Fetched != res.Bytes {
+				t.Errorf("%s: %+v, %v (%s)", name, res, err, text(err))
 			}
 			a := newAgent(t, r, limits(), robots())
 			v := a.judge(t, a.failure(t, image, strange))
@@ -42,8 +41,8 @@ func TestInsideLargeImageIsReplayed(t *testing.T) {
 		l := limits()
 		l.Bytes = sparseSize / 2
 		res, err := puller(t, r, l).Pull(t.Context(), scratchpull.Request{Ref: image, Credential: robot(), HostsDir: hostsDir(r)})
-		t.Logf("alone: %d bytes sent, %d fetched, %d requests", sent.Load(), res.Fetched(), large.requests(repository))
-		if err != nil || res.Stopped != scratchpull.StoppedTooLarge || res.Leftover != nil || res.Bytes < sparseSize {
+		t.Logf("alone: %d bytes sent, %d fetched, %d requests", sent.Load(), res.Fetched, large.requests(repository))
+		if err != nil || res.Stopped != scratchpull.StoppedTooLarge || res.Bytes < sparseSize {
 			t.Errorf("%+v, %v (%s)", res, err, text(err))
 		}
 		if all := sent.Load(); all >= sparseSize/4 {
