@@ -80,9 +80,18 @@ func (c *Config) EmptyCredentialFallsBack() bool { return c.opts.isCRIO() }
 
 func (o Options) isCRIO() bool { return o.Runtime == RuntimeCRIO }
 
+// version returns the runtime's version, or the newest known one.
+func (o Options) version() runtimeVersion {
+	if o.isCRIO() && o.RuntimeVersion == "" {
+		return runtimeVersion{version.MajorMinor(1, 37)}
+	}
+	return parseVersion(o.RuntimeVersion)
+}
+
 // Config is the node's registry configuration at one time.
 type Config struct {
 	opts        Options
+	version     runtimeVersion
 	fs          hostfs.FS
 	dirs        []string // of the node, in order; each is looked through
 	ignored     []string // directories of a config_path that the runtime does not look at
@@ -98,7 +107,7 @@ type Config struct {
 	// namespace and namespaceAuth are of the pod that pulls, "" where that is not known.
 	namespace, namespaceAuth string
 	pool                     *x509.CertPool
-	proxy                    proxies
+	env                      environment // unknown with explicitProxy
 	explicitProxy            bool
 	notices                  []Notice
 }
@@ -113,23 +122,21 @@ type Config struct {
 func Load(opts Options) *Config {
 	host := hostfs.New(opts.Root)
 	opts = opts.withDefaults().located(host)
-	c := &Config{opts: opts, fs: host, explicitProxy: opts.Proxy != nil}
-	var env environment
+	c := &Config{opts: opts, version: opts.version(), fs: host, explicitProxy: opts.Proxy != nil}
 	if !c.explicitProxy {
-		env = readEnvironment(c.fs, opts)
-		c.proxy = env.proxies()
-		c.opts.Proxy = c.proxy.proxy
+		c.env = readEnvironment(c.fs, opts)
+		c.opts.Proxy = c.env.proxy()
 		c.noteProxy()
 	}
 	var found bool
-	if c.pool, found = c.systemPool(env.First("SSL_CERT_FILE"), env.First("SSL_CERT_DIR")); !found {
+	if c.pool, found = c.systemPool(c.env.First("SSL_CERT_FILE"), c.env.First("SSL_CERT_DIR")); !found {
 		c.notice(Notice{Kind: NoticeNoAuthorities})
 	}
 	switch {
 	case opts.isCRIO():
-		c.loadCRIO(env.Environment)
+		c.loadCRIO()
 	case opts.isDocker():
-		c.loadDocker(env)
+		c.loadDocker()
 	default:
 		c.loadContainerd()
 	}
@@ -137,22 +144,20 @@ func Load(opts Options) *Config {
 }
 
 func (c *Config) loadContainerd() {
+	var broken []Notice
+	c.settings, broken = readContainerd(c.fs, c.opts.ConfigFile, c.version)
 	if c.opts.CertsDir != "" {
 		c.dirs = []string{c.opts.CertsDir}
-		c.settings, _ = readContainerd(c.fs, c.opts.ConfigFile, parseVersion(c.opts.RuntimeVersion))
 		return
 	}
-	v := parseVersion(c.opts.RuntimeVersion)
 	if c.unseen() {
 		c.notice(Notice{Kind: NoticeFileHidden, Path: c.opts.ConfigFile})
 	}
-	var broken []Notice
-	c.settings, broken = readContainerd(c.fs, c.opts.ConfigFile, v)
 	c.notices = append(c.notices, broken...)
-	if c.settings.contradicts(v) {
+	if c.settings.contradicts(c.version) {
 		c.notice(Notice{Kind: NoticeMirrorsWithConfigPath, Path: c.settings.file})
 	}
-	c.dirs, c.ignored = c.settings.directories(v)
+	c.dirs, c.ignored = c.settings.directories(c.version)
 	c.unset = len(c.dirs) == 0
 }
 
@@ -185,7 +190,7 @@ func (s settings) directories(v runtimeVersion) (used, ignored []string) {
 // pulls itself (platforms.Default), its transfer service accepts only the platform,
 // and containers/image also older variants.
 func (c *Config) PullsCompatible() bool {
-	return !c.opts.isCRIO() && c.settings.pullsLocally(parseVersion(c.opts.RuntimeVersion))
+	return !c.opts.isCRIO() && c.settings.pullsLocally(c.version)
 }
 
 // pullsLocally reports whether the CRI plugin pulls itself, as always before 2.1, and

@@ -82,7 +82,8 @@ func notImported(fs hostfs.FS, file string, files []importedFile) (notices []Not
 	names := fs.Glob(path.Join(path.Dir(file), "conf.d/*.toml"))
 	for _, name := range names[:min(len(names), maxImports)] {
 		isIt := func(f importedFile) bool { return f.name == name }
-		if config, err := readConfigFile(fs, name); err == nil && config.setsRegistries() && !slices.ContainsFunc(files, isIt) {
+		var config configFile
+		if readTOML(fs, name, &config) == nil && config.setsRegistries() && !slices.ContainsFunc(files, isIt) {
 			notices = append(notices, Notice{Kind: NoticeSectionIgnored, Path: name, Reason: ReasonNotImported})
 		}
 	}
@@ -105,7 +106,8 @@ func readImports(fs hostfs.FS, file string) (files []importedFile, notices []Not
 			continue
 		}
 		seen[name] = true
-		config, err := readConfigFile(fs, name)
+		var config configFile
+		err := readTOML(fs, name, &config)
 		if errors.Is(err, os.ErrNotExist) && name == file {
 			continue // containerd has its defaults then
 		}
@@ -119,13 +121,13 @@ func readImports(fs hostfs.FS, file string) (files []importedFile, notices []Not
 	return files, notices
 }
 
-func readConfigFile(fs hostfs.FS, name string) (configFile, error) {
-	var config configFile
+// readTOML decodes a file of the node.
+func readTOML(fs hostfs.FS, name string, into any) error {
 	data, err := fs.ReadFile(name, maxConfigFile)
 	if err != nil {
-		return config, err
+		return err
 	}
-	return config, toml.Unmarshal(data, &config)
+	return toml.Unmarshal(data, into)
 }
 
 // lineOf returns the line in an error of the TOML decoder; 0 if it has none.

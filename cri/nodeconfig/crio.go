@@ -12,23 +12,19 @@ import (
 	"strings"
 
 	burnt "github.com/BurntSushi/toml"
-	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/distribution/reference"
 	"github.com/pelletier/go-toml/v2"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 
 	"github.com/whypull/whypull/cri/registry"
-	"github.com/whypull/whypull/cri/systemd"
 )
 
 const (
-	crioConfigFile     = "/etc/crio/crio.conf"
-	crioConfigDir      = "/etc/crio/crio.conf.d"
-	registriesFile     = "/etc/containers/registries.conf"
-	shortNamesFile     = "/var/cache/containers/short-name-aliases.conf"
-	shortNameEnforcing = "enforcing"
-	shortNameDisabled  = "disabled"
+	crioConfigFile = "/etc/crio/crio.conf"
+	crioConfigDir  = "/etc/crio/crio.conf.d"
+	registriesFile = "/etc/containers/registries.conf"
+	shortNamesFile = "/var/cache/containers/short-name-aliases.conf"
 )
 
 // crioSettings are those settings of crio.conf that decide about pulls
@@ -50,28 +46,21 @@ type crioSettings struct {
 
 // loadCRIO reads crio.conf with its drop-ins and checks whether registries.conf can be
 // read.
-func (c *Config) loadCRIO(env systemd.Environment) {
+func (c *Config) loadCRIO() {
 	for _, name := range append([]string{crioConfigFile}, c.fs.Files(crioConfigDir)...) {
-		data, err := c.fs.ReadFile(name, maxConfigFile)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		file := struct {
+		var file struct {
 			CRIO struct {
 				Image *crioSettings `toml:"image"`
 				Root  *string       `toml:"root"`
 			} `toml:"crio"`
-		}{}
-		file.CRIO.Image, file.CRIO.Root = &c.crio, &c.crioRoot // what a file does not have stays
-		if err == nil {
-			err = toml.Unmarshal(data, &file)
 		}
-		if err != nil {
+		file.CRIO.Image, file.CRIO.Root = &c.crio, &c.crioRoot // what a file does not have stays
+		if err := readTOML(c.fs, name, &file); err != nil && !errors.Is(err, os.ErrNotExist) {
 			c.notice(Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
 		}
 	}
 	c.process = runtimeProcess(c.fs, c.opts)
-	c.crioRegistries = cmp.Or(c.opts.RegistriesConf, pathOf(c.arguments(), "registries-conf"), env.First("CONTAINER_REGISTRIES_CONF"))
+	c.crioRegistries = cmp.Or(c.opts.RegistriesConf, pathOf(c.arguments(), "registries-conf"), c.env.First("CONTAINER_REGISTRIES_CONF"))
 	c.noteUnloaded()
 	c.crioHelpers = []string{sysregistriesv2.AuthenticationFileHelper}
 	err := c.withRegistries(func(sys *types.SystemContext) (err error) {
@@ -299,14 +288,10 @@ func (c *Config) refuseBlocked(sys *types.SystemContext, ref reference.Named) er
 // replaces those of earlier files.
 func (c *Config) fileOfPrefix(prefix string) string {
 	for _, name := range slices.Backward(c.registriesInOrder()) {
-		data, err := c.fs.ReadFile(name, maxConfigFile)
-		if err != nil {
-			continue
-		}
 		var file struct {
 			Registries []struct{ Prefix, Location string } `toml:"registry"`
 		}
-		if err := toml.Unmarshal(data, &file); err != nil {
+		if readTOML(c.fs, name, &file) != nil {
 			continue
 		}
 		for _, r := range file.Registries {
@@ -333,10 +318,7 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	if c.readsHome() { // the older library does not know it
 		namespace = ""
 	}
-	e := c.newEndpoint(namespace, docker.RegistryHost{
-		Host: host, Scheme: "https", Path: "/v2",
-		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
-	}, c.freshTransport())
+	e := c.plainEndpoint(namespace, "https", host, "/v2")
 	e.Settings.Rewritten, e.Settings.Pings = rewritten, true
 	e.WithoutCredential = domain != reference.Domain(ref)
 	e.Mirror = rewritten.Name() != ref.Name()
@@ -348,26 +330,26 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	if err != nil {
 		return e, notices, err
 	}
-	e.Settings.NoDockerZstd = !c.crioVersion().atLeast(1, 35)
+	e.Settings.NoDockerZstd = !c.version.atLeast(1, 35)
 	return e, append(notices, c.addNodeCredential(&e)...), nil
 }
 
 // insecureByDefault reports what CRI-O itself says of a registry: since 1.35 it
 // leaves that to registries.conf.
 func (c *Config) insecureByDefault(hostport string) bool {
-	return !c.crioVersion().atLeast(1, 35) && c.crio.isInsecure(hostport)
+	return !c.version.atLeast(1, 35) && isInsecure(hostport, c.crio.InsecureRegistries)
 }
 
-// isInsecure reports whether a registry is insecure by crio.conf (internal/storage,
-// isSecureIndex), which then applies to all its sources. CRI-O also resolves names to
-// check their addresses; this function does not.
-func (s crioSettings) isInsecure(hostport string) bool {
+// isInsecure reports whether a registry is insecure by the entries of crio.conf
+// (internal/storage, isSecureIndex), which then applies to all its sources. CRI-O also
+// resolves names to check their addresses; this function does not.
+func isInsecure(hostport string, entries []string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
 		host = hostport
 	}
 	addr, _ := netip.ParseAddr(strings.Trim(host, "[]"))
-	for _, entry := range append([]string{"127.0.0.0/8"}, s.InsecureRegistries...) {
+	for _, entry := range append([]string{"127.0.0.0/8"}, entries...) {
 		network, err := netip.ParsePrefix(entry)
 		if entry == hostport || err == nil && addr.IsValid() && network.Contains(addr) {
 			return true

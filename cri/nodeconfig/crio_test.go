@@ -340,8 +340,8 @@ func TestShortName(t *testing.T) {
 		"one":           {files: map[string]string{registryD + "x.conf": "unqualified-search-registries = ['docker.io']\n"}, want: nodeconfig.ShortName{Short: true, Candidates: both[1:], Source: "/" + registryD + "x.conf"}},
 		"none":          {want: nodeconfig.ShortName{Short: true, Refused: nodeconfig.ShortNameNoRegistries}},
 		"path":          {image: "team/app", files: map[string]string{registries: two}, version: "1.33.1", want: nodeconfig.ShortName{Short: true, Candidates: []string{"a.test/team/app:latest", "docker.io/team/app:latest"}, Source: "/" + registries}},
-		"alias":         {files: map[string]string{registries: two, registryD + "000-shortnames.conf": "[aliases]\n'nginx' = 'quay.io/x/nginx'\n"}, want: nodeconfig.ShortName{Short: true, Alias: true, Candidates: []string{"quay.io/x/nginx:1"}, Source: "/" + registryD + "000-shortnames.conf"}},
-		"remembered":    {files: map[string]string{registries: two, "var/cache/containers/short-name-aliases.conf": "[aliases]\n'nginx' = 'quay.io/y/nginx'\n"}, want: nodeconfig.ShortName{Short: true, Alias: true, Candidates: []string{"quay.io/y/nginx:1"}, Source: "/var/cache/containers/short-name-aliases.conf"}},
+		"alias":         {files: map[string]string{registries: two, registryD + "000-shortnames.conf": "[aliases]\n'nginx' = 'quay.io/x/nginx'\n"}, want: nodeconfig.ShortName{Short: true, Candidates: []string{"quay.io/x/nginx:1"}, Source: "/" + registryD + "000-shortnames.conf"}},
+		"remembered":    {files: map[string]string{registries: two, "var/cache/containers/short-name-aliases.conf": "[aliases]\n'nginx' = 'quay.io/y/nginx'\n"}, want: nodeconfig.ShortName{Short: true, Candidates: []string{"quay.io/y/nginx:1"}, Source: "/var/cache/containers/short-name-aliases.conf"}},
 		"no name":       {image: "UPPER case", want: nodeconfig.ShortName{Refused: nodeconfig.ShortNameUnresolvable}},
 		"broken":        {files: map[string]string{registries: "["}, want: nodeconfig.ShortName{Short: true, Refused: nodeconfig.ShortNameUnresolvable}},
 	} {
@@ -358,7 +358,7 @@ func TestShortName(t *testing.T) {
 				opts.Runtime = tc.runtime
 			}
 			got := nodeconfig.Load(opts).ShortName(image)
-			if !slices.Equal(got.Candidates, tc.want.Candidates) || got.Short != tc.want.Short || got.Alias != tc.want.Alias ||
+			if !slices.Equal(got.Candidates, tc.want.Candidates) || got.Short != tc.want.Short ||
 				got.Refused != tc.want.Refused || got.Source != tc.want.Source {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}

@@ -16,7 +16,7 @@ const (
 )
 
 // readsHome reports whether CRI-O has an image library of the older kind.
-func (c *Config) readsHome() bool { return !c.crioVersion().atLeast(1, 38) }
+func (c *Config) readsHome() bool { return !c.version.atLeast(1, 38) }
 
 // registriesFiles returns the places of registries.conf, of which the first that
 // is there counts.

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"path"
-	"strings"
 
 	"github.com/distribution/reference"
+	"go.podman.io/image/v5/docker/policyconfiguration"
 	"sigs.k8s.io/yaml"
 )
 
@@ -84,7 +84,7 @@ func (c *Config) heldAgainstPolicy(ref reference.Named) ([]Notice, error) {
 // (docker/policyconfiguration).
 func (f policyFile) of(ref reference.Named) []policyRequirement {
 	scopes := f.Transports["docker"]
-	for _, scope := range policyScopes(ref) {
+	for _, scope := range append([]string{ref.String()}, policyconfiguration.DockerReferenceNamespaces(ref)...) {
 		if r, ok := scopes[scope]; ok {
 			return r
 		}
@@ -93,23 +93,6 @@ func (f policyFile) of(ref reference.Named) []policyRequirement {
 		return r
 	}
 	return f.Default
-}
-
-// policyScopes returns the scopes that an image is in, the most particular first:
-// the reference, its repository, its namespaces, its host, and the host's domains
-// with a wildcard.
-func policyScopes(ref reference.Named) []string {
-	name := ref.Name()
-	scopes := append([]string{ref.String()}, authKeys(name)...)
-	host, _, _ := strings.Cut(reference.Domain(ref), ":") // a wildcard is for every port
-	for {
-		_, rest, found := strings.Cut(host, ".")
-		if !found {
-			return scopes
-		}
-		scopes = append(scopes, "*."+rest)
-		host = rest
-	}
 }
 
 // brokenSignatureStore returns the first file of registries.d that does not parse, or that

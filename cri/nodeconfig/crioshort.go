@@ -1,15 +1,12 @@
 package nodeconfig
 
 import (
-	"errors"
-	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 	theirs "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
-	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // ShortNameRefusal is why the runtime does not resolve a short name. The
@@ -39,8 +36,6 @@ type ShortName struct {
 	Short bool
 	// Candidates are the full names that the runtime tries, in its order.
 	Candidates []string
-	// Alias is true if the only candidate is from an alias.
-	Alias bool
 	// Refused is why the runtime tries none of them; "" if it does.
 	Refused ShortNameRefusal
 	// Source is the file of the node that lists the registries or has the
@@ -63,53 +58,41 @@ func (c *Config) ShortName(name string) ShortName {
 	if _, err := asTheirs(normalized); c.opts.isCRIO() && err != nil {
 		return ShortName{Refused: ShortNameInvalid}
 	}
-	if !c.opts.isCRIO() || !isShort(name) {
+	short, ok := withoutRegistry(name)
+	if !c.opts.isCRIO() || !ok {
 		return ShortName{Candidates: []string{reference.TagNameOnly(normalized).String()}}
 	}
 	s := ShortName{Short: true}
-	err = c.withRegistries(func(sys *types.SystemContext) error { return c.resolveShort(sys, name, &s) })
+	err = c.withRegistries(func(sys *types.SystemContext) error { return c.resolveShort(sys, short, &s) })
 	if err != nil {
 		return ShortName{Short: true, Refused: ShortNameUnresolvable}
 	}
 	return s
 }
 
-// isShort reports whether a name has no registry: the part before the first slash is
-// not a host (parseUnnormalizedShortName). "docker.io/nginx" has one, although it is not
-// normalized.
-func isShort(name string) bool {
+// withoutRegistry returns a name as written if it has no registry: the part before the
+// first slash is not a host (parseUnnormalizedShortName). "docker.io/nginx" has one,
+// although it is not normalized.
+func withoutRegistry(name string) (short reference.Named, ok bool) {
 	parsed, err := reference.Parse(name)
 	if err != nil {
-		return true
+		return nil, false
 	}
-	named, ok := parsed.(reference.Named)
-	if !ok {
-		return true
+	if short, ok = parsed.(reference.Named); !ok {
+		return nil, false
 	}
-	domain := reference.Domain(named)
-	return !strings.ContainsAny(domain, ".:") && domain != "localhost"
+	domain := reference.Domain(short)
+	return short, !strings.ContainsAny(domain, ".:") && domain != "localhost"
 }
 
-func (c *Config) resolveShort(sys *types.SystemContext, name string, s *ShortName) error {
-	parsed, err := reference.Parse(name)
-	if err != nil {
-		return err
-	}
-	short, ok := parsed.(reference.Named)
-	if !ok {
-		return errors.New("not a name")
-	}
+func (c *Config) resolveShort(sys *types.SystemContext, short reference.Named, s *ShortName) error {
 	alias, from, err := sysregistriesv2.ResolveShortNameAlias(sys, short.Name())
 	if err != nil {
 		return err
 	}
 	if alias != nil {
-		full := alias.String()
-		if suffix := name[len(short.Name()):]; suffix != "" {
-			full += suffix
-		}
-		s.Alias, s.Source = true, c.copyNames(sys)[from]
-		return s.add(full)
+		s.Source = c.copyNames(sys)[from]
+		return s.add(alias.String() + strings.TrimPrefix(short.String(), short.Name()))
 	}
 	registries, from, err := sysregistriesv2.UnqualifiedSearchRegistriesWithOrigin(sys)
 	if err != nil {
@@ -121,11 +104,11 @@ func (c *Config) resolveShort(sys *types.SystemContext, name string, s *ShortNam
 	}
 	s.Source = c.copyNames(sys)[from]
 	for _, r := range registries {
-		if err := s.add(r + "/" + name); err != nil {
+		if err := s.add(r + "/" + short.String()); err != nil {
 			return err
 		}
 	}
-	if len(s.Candidates) > 1 && c.shortNameMode() == shortNameEnforcing {
+	if len(s.Candidates) > 1 && c.enforcesShortNames() {
 		s.Refused = ShortNameAmbiguous
 	}
 	return nil
@@ -140,23 +123,16 @@ func (s *ShortName) add(name string) error {
 	return nil
 }
 
-// shortNameMode returns the mode in crio.conf, not the one in registries.conf.
-func (c *Config) shortNameMode() string {
-	known := []string{shortNameEnforcing, shortNameDisabled}
-	if slices.Contains(known, c.crio.ShortNameMode) {
-		return c.crio.ShortNameMode
+// enforcesShortNames reports whether the mode is "enforcing" by crio.conf, whatever
+// registries.conf says.
+func (c *Config) enforcesShortNames() bool {
+	switch c.crio.ShortNameMode {
+	case "enforcing":
+		return true
+	case "disabled":
+		return false
 	}
-	if c.crioVersion().atLeast(1, 34) {
-		return shortNameEnforcing
-	}
-	return shortNameDisabled
-}
-
-func (c *Config) crioVersion() runtimeVersion {
-	if c.opts.RuntimeVersion == "" {
-		return runtimeVersion{version.MajorMinor(1, 37)}
-	}
-	return parseVersion(c.opts.RuntimeVersion)
+	return c.version.atLeast(1, 34)
 }
 
 // asTheirs converts a reference to the type of the containers libraries.

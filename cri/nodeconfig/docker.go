@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/remotes/docker"
-
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/systemd"
@@ -35,7 +33,7 @@ type dockerSettings struct {
 
 // loadDocker reads daemon.json and dockerd's command line, which has the same settings.
 // Its proxies replace those of the environment.
-func (c *Config) loadDocker(env environment) {
+func (c *Config) loadDocker() {
 	c.process = runtimeProcess(c.fs, c.opts)
 	args := c.arguments()
 	c.opts.ConfigFile = cmp.Or(pathOf(args, "config-file"), "/etc/docker/daemon.json")
@@ -55,10 +53,9 @@ func (c *Config) loadDocker(env environment) {
 	c.docker = file.dockerSettings
 	for _, v := range [][2]string{{"HTTP_PROXY", file.Proxies.HTTP}, {"HTTPS_PROXY", file.Proxies.HTTPS}, {"NO_PROXY", file.Proxies.No}} {
 		if v[1] != "" && !c.explicitProxy {
-			env.Environment = env.Set(systemd.Variable{Name: v[0], Value: credential.Redact(v[1])})
-			env.source = c.opts.ConfigFile
-			c.proxy = env.proxies()
-			c.opts.Proxy = c.proxy.proxy
+			c.env.Environment = c.env.Set(systemd.Variable{Name: v[0], Value: credential.Redact(v[1])})
+			c.env.source = c.opts.ConfigFile
+			c.opts.Proxy = c.env.proxy()
 		}
 	}
 	switch {
@@ -78,7 +75,7 @@ func (c *Config) loadDocker(env environment) {
 // The store that new installations have since 29 reads hosts.toml (daemon/hosts.go).
 func (c *Config) dockerEndpoints(ctx context.Context, host string) (endpoints []registry.Endpoint, notices []Notice, err error) {
 	dir, _ := c.findHostDir(host, c.dirs)
-	if dir != "" && parseVersion(c.opts.RuntimeVersion).atLeast(29, 0) && c.fs.IsFile(path.Join(dir, hostsFile)) {
+	if dir != "" && c.version.atLeast(29, 0) && c.fs.IsFile(path.Join(dir, hostsFile)) {
 		return c.hostEndpoints(ctx, host)
 	}
 	addresses := []string{"https://" + host}
@@ -90,10 +87,7 @@ func (c *Config) dockerEndpoints(ctx context.Context, host string) (endpoints []
 		if err != nil || u.Host == "" {
 			continue // dockerd does not start with it
 		}
-		e := c.newEndpoint("", docker.RegistryHost{
-			Host: u.Host, Scheme: u.Scheme, Path: strings.TrimSuffix(u.Path, "/") + "/v2",
-			Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
-		}, c.freshTransport())
+		e := c.plainEndpoint("", u.Scheme, u.Host, strings.TrimSuffix(u.Path, "/")+"/v2")
 		e.Source, e.Mirror = c.opts.ConfigFile, i < len(addresses)-1
 		e.SkipVerify = c.docker.isInsecure(u.Host)
 		e.HTTPFallback = e.SkipVerify && !e.Mirror
@@ -113,13 +107,13 @@ func (c *Config) dockerEndpoints(ctx context.Context, host string) (endpoints []
 // isInsecure reports whether dockerd takes a registry for insecure (isSecureIndex). It also
 // looks up the addresses of names; this function does not.
 func (s dockerSettings) isInsecure(hostport string) bool {
-	all := crioSettings{InsecureRegistries: []string{"::1/128"}}
+	entries := []string{"::1/128"}
 	for _, entry := range s.Insecure {
 		_, host, found := strings.Cut(entry, "://")
 		if !found {
 			host = entry
 		}
-		all.InsecureRegistries = append(all.InsecureRegistries, host)
+		entries = append(entries, host)
 	}
-	return all.isInsecure(hostport)
+	return isInsecure(hostport, entries)
 }

@@ -2,6 +2,7 @@ package nodeconfig
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -110,13 +111,12 @@ func (c *Config) withHeaders(own http.Header) http.Header {
 // registry.headers (core/remotes/docker/config, ConfigureHosts;
 // internal/cri/server/images, registryHosts).
 func (c *Config) tokenHeader(own http.Header) http.Header {
-	v := parseVersion(c.opts.RuntimeVersion)
 	switch {
-	case !v.atLeast(2, 1):
+	case !c.version.atLeast(2, 1):
 		return nil
 	case len(own) > 0:
 		return own
-	case c.settings.pullsLocally(v):
+	case c.settings.pullsLocally(c.version):
 		return c.settings.registry.Reveal().header()
 	}
 	return nil
@@ -143,47 +143,36 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 		notices = []Notice{{Kind: NoticeHostsFileInvalid, Path: path.Join(dir, hostsFile), Reason: ReasonNoHostTable}}
 	}
 	if invalid.err == nil {
-		notices = append(notices, c.applyHostsFile(endpoints, v)...)
 		tables := hostTables(v.doc)
+		notices = append(notices, c.applyHostsFile(endpoints, v.hidden, tables)...)
 		notices = append(notices, addressNotices(host, path.Join(dir, hostsFile), endpoints, tables)...)
-		for i := range endpoints {
-			of := endpoints[i].Host
-			if i == len(endpoints)-1 {
-				of = ""
-			}
-			if c.rewrites() {
-				endpoints[i].Settings.Rewrite = rewritten(tables[of].rewrites)
-			}
-		}
 		if c.leavesOutServer(v.doc, tables) {
-			endpoints = withoutServer(endpoints)
+			endpoints = endpoints[:max(len(endpoints)-1, 0)]
 		}
 	}
 	return endpoints, notices, errors.Join(err, v.close())
 }
 
 // applyHostsFile adds to the endpoints what containerd's package does not return from
-// hosts.toml: which files are hidden, and dial_timeout (see view).
-func (c *Config) applyHostsFile(endpoints []registry.Endpoint, v view) (notices []Notice) {
-	timeouts := dialTimeouts(v.doc)
+// hosts.toml: which files are hidden, dial_timeout and rewrites (see view).
+func (c *Config) applyHostsFile(endpoints []registry.Endpoint, hidden []hiddenFile, tables map[string]hostTable) (notices []Notice) {
 	for i := range endpoints {
-		at, last := endpoints[i].Host, i == len(endpoints)-1
-		for _, h := range v.hidden {
-			if h.host == at || h.host == "" && last {
-				endpoints[i].Blind = endpoints[i].Blind || h.key == "ca"
-				endpoints[i].BlindClient = endpoints[i].BlindClient || h.key == "client"
+		e, name := &endpoints[i], tableName(endpoints, i)
+		for _, h := range hidden {
+			if h.host == e.Host || h.host == name {
+				e.Blind = e.Blind || h.key == "ca"
+				e.BlindClient = e.BlindClient || h.key == "client"
 			}
 		}
-		name := at
-		if last {
-			name = ""
+		t := tables[name]
+		if t.dialTimeout > 0 && t.dialTimeout < c.opts.Timeouts.Connect {
+			e.Settings.Timeouts.Connect = t.dialTimeout
 		}
-		timeout := timeouts[name]
-		if timeout > 0 && timeout < c.opts.Timeouts.Connect {
-			endpoints[i].Settings.Timeouts.Connect = timeout
+		if c.rewrites() {
+			e.Settings.Rewrite = rewritten(t.rewrites)
 		}
 	}
-	for _, h := range v.hidden {
+	for _, h := range hidden {
 		notices = append(notices, Notice{Kind: NoticeFileHidden, Path: h.path})
 	}
 	return notices
@@ -203,11 +192,10 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 		transport := set.transports[h.Client]
 		e := c.newEndpoint(namespaceFor(host, h.Host), h, transport)
 		e.HTTPFallback = h.Client.Transport != http.RoundTripper(transport)
-		runtime := parseVersion(c.opts.RuntimeVersion)
-		if i == len(hosts)-1 && e.Scheme == "https" && docker.IsLocalhost(host) && runtime.prefersHTTP() && hostTables(v.doc)[""].line == 0 {
+		if i == len(hosts)-1 && e.Scheme == "https" && docker.IsLocalhost(host) && c.version.prefersHTTP() && hostTables(v.doc)[""].line == 0 {
 			e.HTTPFallback = true
 		}
-		if e.HTTPFallback && !runtime.triesTLS(e.Host) {
+		if e.HTTPFallback && !c.version.triesTLS(e.Host) {
 			e.Scheme, e.HTTPFallback = "http", false
 		}
 		e.Source = dir
@@ -221,6 +209,17 @@ func (v view) hostDir(string) (string, error) {
 		return "", errdefs.ErrNotFound
 	}
 	return v.dir, nil
+}
+
+// plainEndpoint returns an endpoint for everything, with only the node's CA certificates.
+func (c *Config) plainEndpoint(namespace, scheme, host, path string) registry.Endpoint {
+	transport := docker.DefaultHTTPTransport(&tls.Config{})
+	if c.pool != nil {
+		transport.TLSClientConfig.RootCAs = c.pool.Clone()
+	}
+	return c.newEndpoint(namespace, docker.RegistryHost{
+		Scheme: scheme, Host: host, Path: path, Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
+	}, transport)
 }
 
 // newEndpoint returns an endpoint; namespace is the value of ?ns=.

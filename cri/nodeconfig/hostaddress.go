@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -17,9 +18,18 @@ import (
 // hostTable is what hosts.toml says of one host beside what containerd's package
 // hands on.
 type hostTable struct {
-	line     int  // of the table, or of the key "server"
-	override bool // override_path is set
-	rewrites []rewriteRule
+	line        int  // of the table, or of the key "server"
+	override    bool // override_path is set
+	dialTimeout time.Duration
+	rewrites    []rewriteRule
+}
+
+// tableName returns the name of an endpoint's table. The last endpoint is the server's.
+func tableName(endpoints []registry.Endpoint, i int) string {
+	if i == len(endpoints)-1 {
+		return ""
+	}
+	return endpoints[i].Host
 }
 
 // rewriteRule is a row of a table "rewrite", which containerd as k3s and RKE2
@@ -33,8 +43,9 @@ type rewriteRule struct {
 // under "". A document that does not parse has none.
 func hostTables(doc []byte) map[string]hostTable {
 	type host struct {
-		Override bool              `toml:"override_path"`
-		Rewrite  map[string]string `toml:"rewrite"`
+		Override    bool              `toml:"override_path"`
+		DialTimeout string            `toml:"dial_timeout"`
+		Rewrite     map[string]string `toml:"rewrite"`
 	}
 	var file struct {
 		host
@@ -43,11 +54,14 @@ func hostTables(doc []byte) map[string]hostTable {
 	if err := toml.Unmarshal(doc, &file); err != nil {
 		return nil
 	}
-	lines := hostLines(doc)
-	out := map[string]hostTable{"": {line: lines[""], override: file.Override, rewrites: rewriteRules(file.Rewrite)}}
+	lines, out := hostLines(doc), map[string]hostTable{}
+	add := func(name string, h host) {
+		timeout, _ := time.ParseDuration(h.DialTimeout)
+		out[name] = hostTable{lines[name], h.Override, timeout, rewriteRules(h.Rewrite)}
+	}
+	add("", file.host)
 	for address, h := range file.Hosts {
-		name := urlHost(address)
-		out[name] = hostTable{line: lines[name], override: h.Override, rewrites: rewriteRules(h.Rewrite)}
+		add(urlHost(address), h)
 	}
 	return out
 }
@@ -93,11 +107,9 @@ func hostLines(doc []byte) map[string]int {
 func addressNotices(host, file string, endpoints []registry.Endpoint, tables map[string]hostTable) []Notice {
 	var notices []Notice
 	for i, e := range endpoints {
-		t, ok := tables[e.Host]
-		if i == len(endpoints)-1 {
-			t, ok = tables[""], tables[""].line > 0
-		}
-		if !ok { // nobody has written it
+		name := tableName(endpoints, i)
+		t, ok := tables[name]
+		if !ok || name == "" && t.line == 0 { // nobody has written it
 			continue
 		}
 		n := Notice{Path: file, Line: t.line, Endpoint: e.String()}

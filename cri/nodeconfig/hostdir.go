@@ -26,7 +26,7 @@ func hostDirs(host string) []string {
 func (c *Config) findHostDir(host string, roots []string) (string, error) {
 	for _, root := range roots {
 		for _, name := range hostDirs(host) {
-			if name == "_default" && !parseVersion(c.opts.RuntimeVersion).since(6, 17) {
+			if name == "_default" && !c.version.since(6, 17) {
 				continue
 			}
 			dir := path.Join(root, name)
@@ -73,10 +73,10 @@ func (c *Config) view(nodeDir string) (view, error) {
 		return view{}, err
 	}
 	doc, err := c.fs.ReadFile(path.Join(nodeDir, hostsFile), maxConfigFile)
-	if err == nil && parseVersion(c.opts.RuntimeVersion).wantsHostTable() && lacksHosts(doc) {
+	if err == nil && c.version.wantsHostTable() && lacksHosts(doc) {
 		return c.copyView(nodeDir, view{dir: real, without: true})
 	}
-	doc, unknown := parseVersion(c.opts.RuntimeVersion).asOlder(doc)
+	doc, unknown := c.version.asOlder(doc)
 	if c.fs.IsHost() && !unknown {
 		return view{dir: real, doc: doc}, nil // containerd's package gets the same error
 	}

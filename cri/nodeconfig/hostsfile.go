@@ -1,11 +1,9 @@
 package nodeconfig
 
 import (
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -54,7 +52,9 @@ func dropPaths(doc []byte, drop func(host, key, path string) bool) (rewritten []
 // 2.0.7, and the capability "referrers" is none before 2.2, so that the file is invalid.
 func (v runtimeVersion) asOlder(doc []byte) (older []byte, changed bool) {
 	if !v.AtLeast(version.MajorMinor(2, 0).WithPatch(7)) {
-		doc, changed = dropDialTimeouts(doc)
+		doc, changed = edit(doc, []string{"dial_timeout"}, func(_ string, key *unstable.Node) []replacement {
+			return []replacement{renamed(key)}
+		})
 	}
 	if v.atLeast(2, 2) {
 		return doc, changed
@@ -69,14 +69,6 @@ func (v runtimeVersion) asOlder(doc []byte) (older []byte, changed bool) {
 		return edits
 	})
 	return older, changed || refused
-}
-
-// dropDialTimeouts returns a hosts.toml in which the key dial_timeout is renamed to an
-// unused name.
-func dropDialTimeouts(doc []byte) (rewritten []byte, changed bool) {
-	return edit(doc, []string{"dial_timeout"}, func(_ string, key *unstable.Node) []replacement {
-		return []replacement{renamed(key)}
-	})
 }
 
 // renamed renames a key to a unique unused name, since keys of a table must be distinct.
@@ -145,26 +137,6 @@ func lacksHosts(doc []byte) bool {
 	return err == nil && len(doc) > 0 && table(file, "host") == nil
 }
 
-// dialTimeouts returns dial_timeout by host[:port]; the server's under "".
-func dialTimeouts(doc []byte) map[string]time.Duration {
-	type host struct {
-		DialTimeout string `toml:"dial_timeout"`
-	}
-	var file struct {
-		host
-		Hosts map[string]host `toml:"host"`
-	}
-	if err := toml.Unmarshal(doc, &file); err != nil {
-		return nil // containerd rejects it
-	}
-	out := map[string]time.Duration{}
-	out[""], _ = time.ParseDuration(file.DialTimeout)
-	for address, h := range file.Hosts {
-		out[urlHost(address)], _ = time.ParseDuration(h.DialTimeout)
-	}
-	return out
-}
-
 func keyOf(n *unstable.Node) []string {
 	var parts []string
 	for it := n.Key(); it.Next(); {
@@ -195,21 +167,8 @@ func apply(doc []byte, edits []replacement) []byte {
 	return doc
 }
 
-// quote returns a TOML basic string. Go's %q has escapes that TOML lacks.
+// quote returns a TOML string. Go's %q has escapes that TOML lacks.
 func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
+	doc, _ := toml.Marshal(map[string]string{"x": s}) // a string has no errors
+	return strings.TrimSpace(strings.TrimPrefix(string(doc), "x = "))
 }

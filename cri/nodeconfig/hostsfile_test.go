@@ -156,13 +156,13 @@ header.ca = "/dotted"
 `
 	const want = `# ca = "/comment"
 server = "https://h"   # "/untouched"
-ca = "/n/root.pem"
-client = [["/n/c.pem", "/n/k.pem"], "/n/both.pem"]
+ca = '/n/root.pem'
+client = [['/n/c.pem', '/n/k.pem'], '/n/both.pem']
 header.ca = "/dotted"
 
 [host."https://m/ca"]
   ca = [ "rel.pem",
-    "/n/multi\\line.pem" ]   # end
+    '/n/multi\line.pem' ]   # end
   [host."https://m/ca".header]
     ca = "/header"
 
@@ -201,7 +201,10 @@ func FuzzRewritePaths(f *testing.F) {
 }
 
 func TestQuote(t *testing.T) {
-	if got, want := quote("a\"b\\c\n\x7fé"), `"a\"b\\c\u000A\u007Fé"`; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	for _, want := range []string{"", "/etc/ssl/é.crt", ` a'b"c\d `, "a\n\x7f"} {
+		var got struct{ X string }
+		if err := toml.Unmarshal([]byte("x = "+quote(want)), &got); err != nil || got.X != want {
+			t.Errorf("%q is quoted as %s, which is %q, %v", want, quote(want), got.X, err)
+		}
 	}
 }

@@ -13,11 +13,11 @@ import (
 // noteProxy notes a proxy that somebody has set for the runtime, and that is not in
 // effect for registries, which are asked over https.
 func (c *Config) noteProxy() {
-	if c.proxy.choose == nil {
+	if c.env.source == "" {
 		return
 	}
 	req := &http.Request{URL: &url.URL{Scheme: "https", Host: "registry.example"}}
-	if proxy, err := c.proxy.proxy(req); err != nil || proxy != nil {
+	if proxy, err := c.opts.Proxy(req); err != nil || proxy != nil {
 		return
 	}
 	for _, unit := range c.opts.units() {
@@ -83,7 +83,7 @@ func (c *Config) proxyFlaw(name string) NoticeReason {
 		return ReasonExport
 	case isUnit && oneWord(text):
 		return ReasonOneWord
-	case c.proxy.ofProcess && strings.HasPrefix(name, "/etc/"):
+	case c.env.ofProcess && strings.HasPrefix(name, "/etc/"):
 		return ReasonNotRestarted
 	}
 	return ""

@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/cri/hostfs"
-	"github.com/whypull/whypull/cri/registry"
 )
 
 // k3s and RKE2 run a containerd that they build themselves (k3s-io/containerd), with a
@@ -77,7 +76,7 @@ func (c *Config) unseen() bool {
 // which they generate such files for --disable-default-registry-endpoint.
 func (c *Config) leavesOutServer(doc []byte, tables map[string]hostTable) bool {
 	v := c.opts.RuntimeVersion
-	ours := ofRancher(v) && (parseVersion(v).atLeast(2, 0) || strings.HasPrefix(strings.TrimPrefix(v, "v"), "1.7."))
+	ours := ofRancher(v) && (c.version.atLeast(2, 0) || strings.HasPrefix(strings.TrimPrefix(v, "v"), "1.7."))
 	if !ours && (v != "" || !isGenerated(doc)) {
 		return false
 	}
@@ -95,8 +94,7 @@ func isGenerated(doc []byte) bool {
 // aliases are the names under which the runtime looks up its own credentials for a host:
 // those of Docker Hub have three with k3s and RKE2 since 2.0 (getHosts).
 func (c *Config) aliases(host string) []string {
-	v := c.opts.RuntimeVersion
-	if host == "registry-1.docker.io" && ofRancher(v) && parseVersion(v).atLeast(2, 0) {
+	if host == "registry-1.docker.io" && ofRancher(c.opts.RuntimeVersion) && c.version.atLeast(2, 0) {
 		return []string{host, "docker.io", "index.docker.io"}
 	}
 	return []string{host}
@@ -358,9 +356,4 @@ func normalized(address string) (mirrorEndpoint, bool) {
 func defaultHost(name string) string {
 	host, _ := docker.DefaultHost(name) // it has no errors
 	return host
-}
-
-// withoutServer drops the endpoint that containerd's package adds at the end.
-func withoutServer(endpoints []registry.Endpoint) []registry.Endpoint {
-	return endpoints[:max(len(endpoints)-1, 0)]
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -120,7 +119,7 @@ func (s settings) contradicts(v runtimeVersion) bool {
 // usesMirrors reports whether endpoints come from registry.mirrors and .configs: the CRI
 // plugin pulls itself and has no config_path (registryHosts).
 func (c *Config) usesMirrors() bool {
-	return c.unset && c.settings.pullsLocally(parseVersion(c.opts.RuntimeVersion))
+	return c.unset && c.settings.pullsLocally(c.version)
 }
 
 // legacyEndpoints returns the endpoints like registryHosts of the CRI plugin
@@ -201,17 +200,14 @@ func legacyScheme(host string) string {
 }
 
 func (c *Config) legacyEndpoint(domain string, u *url.URL) (registry.Endpoint, []Notice, error) {
-	e := c.newEndpoint(namespaceFor(domain, u.Host), docker.RegistryHost{
-		Host: u.Host, Scheme: u.Scheme, Path: u.Path,
-		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
-	}, c.freshTransport())
+	e := c.plainEndpoint(namespaceFor(domain, u.Host), u.Scheme, u.Host, u.Path)
 	config, ok := c.settings.registry.Reveal().Configs[u.Host]
 	_, mirrored := c.settings.registry.Reveal().Mirrors[domain]
 	if ok || mirrored || e.Mirror {
 		e.Source = c.settings.file
 	}
 	var notices []Notice
-	if config.TLS != nil && !parseVersion(c.opts.RuntimeVersion).atLeast(2, 0) {
+	if config.TLS != nil && !c.version.atLeast(2, 0) {
 		var err error
 		if notices, err = c.legacyTLS(&e, *config.TLS); err != nil {
 			return e, nil, err
@@ -224,33 +220,28 @@ func (c *Config) legacyEndpoint(domain string, u *url.URL) (registry.Endpoint, [
 // ignoresTLS reports whether registry.configs has TLS settings for a host that this version
 // does not know.
 func (c *Config) ignoresTLS(host string) bool {
-	return parseVersion(c.opts.RuntimeVersion).atLeast(2, 0) && c.settings.registry.Reveal().Configs[host].TLS != nil
+	return c.version.atLeast(2, 0) && c.settings.registry.Reveal().Configs[host].TLS != nil
 }
 
 // legacyTLS is getTLSConfig of containerd 1.x.
 func (c *Config) legacyTLS(e *registry.Endpoint, t legacyTLS) ([]Notice, error) {
 	if (t.Cert == "") != (t.Key == "") {
-		return nil, errors.New("a certificate needs a key, and a key a certificate")
+		return nil, errNoPair
 	}
+	e.Settings.Transport.TLSClientConfig.InsecureSkipVerify = t.Skip
 	var notices []Notice
-	config := e.Settings.Transport.TLSClientConfig
-	config.InsecureSkipVerify = t.Skip
 	if t.Cert != "" {
-		if hidden := c.hiddenOf(t.Cert, t.Key); hidden != "" {
-			e.BlindClient = true
-			notices = append(notices, Notice{Kind: NoticeFileHidden, Path: hidden})
-		} else if err := c.addClient(config, t.Cert, t.Key); err != nil {
+		found, err := c.addClient(e, t.Cert, t.Key)
+		if err != nil {
 			return nil, err
 		}
+		notices = found
 	}
-	if t.CA != "" {
-		if hidden := c.hiddenOf(t.CA); hidden != "" {
-			e.Blind = true
-			return append(notices, Notice{Kind: NoticeFileHidden, Path: hidden}), nil
-		}
-		return notices, c.addCA(config, t.CA)
+	if t.CA == "" {
+		return notices, nil
 	}
-	return notices, nil
+	found, err := c.addCA(e, t.CA)
+	return append(notices, found...), err
 }
 
 // credential returns the credential that containerd reads from an "auth" (ParseAuth).

@@ -15,19 +15,9 @@ import (
 	"github.com/whypull/whypull/cri/systemd"
 )
 
-// proxies are the proxies of the runtime's process, which its HTTP client reads from the
-// environment (net/http, ProxyFromEnvironment). They may contain passwords and are in a
-// function so that they cannot be printed.
-//
-// The agent's environment is no substitute: it is another process, in a container.
-type proxies struct {
-	source string
-	choose func(*url.URL) (*url.URL, error) // nil: not known, no proxy
-	// ofProcess is true if they are those of the process that runs.
-	ofProcess bool
-}
-
-// environment is the environment of the runtime's process.
+// environment is the environment of the runtime's process, from which its HTTP client reads
+// the proxies (net/http, ProxyFromEnvironment). The agent's is no substitute: it is another
+// process, in a container.
 type environment struct {
 	systemd.Environment
 	source    string // of its proxies; "" if the environment is not known
@@ -50,36 +40,27 @@ func readEnvironment(fs hostfs.FS, opts Options) environment {
 	return environment{}
 }
 
-// proxies returns the proxies in an environment.
-func (env environment) proxies() proxies {
-	if env.source == "" {
-		return proxies{}
-	}
+// proxy returns a ProxyFunc for the proxies in the environment, which may contain passwords;
+// there are none if it is not known.
+func (env environment) proxy() registry.ProxyFunc {
 	config := httpproxy.Config{
 		HTTPProxy:  env.First("HTTP_PROXY", "http_proxy"),
 		HTTPSProxy: env.First("HTTPS_PROXY", "https_proxy"),
 		NoProxy:    env.First("NO_PROXY", "no_proxy"),
 		CGI:        env.First("REQUEST_METHOD") != "",
 	}
-	return proxies{source: env.source, choose: config.ProxyFunc(), ofProcess: env.ofProcess}
+	choose := config.ProxyFunc()
+	return func(req *http.Request) (*url.URL, error) { return choose(req.URL) }
 }
 
 func proxyVariables() []string {
 	return []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"}
 }
 
-// proxy is a ProxyFunc.
-func (p proxies) proxy(req *http.Request) (*url.URL, error) {
-	if p.choose == nil {
-		return nil, nil //nolint:nilnil // http.Transport's convention for no proxy
-	}
-	return p.choose(req.URL)
-}
-
 // ProxyKnown reports whether the runtime's proxies are known: from Options.Proxy, the
 // environment of its process or its systemd unit. If not, requests are made without a
 // proxy, and it is unknown whether the runtime uses one.
-func (c *Config) ProxyKnown() bool { return c.explicitProxy || c.proxy.choose != nil }
+func (c *Config) ProxyKnown() bool { return c.explicitProxy || c.env.source != "" }
 
 // ProxyFor returns the proxy for an endpoint as host[:port], with the scheme in front
 // unless that is http, and where it is configured:
@@ -91,7 +72,7 @@ func (c *Config) ProxyFor(e registry.Endpoint) (hostport, source string) {
 	if err != nil || proxy == nil {
 		return "", ""
 	}
-	return shownHost(proxy), c.proxy.source
+	return shownHost(proxy), c.env.source
 }
 
 // shownHost returns the host of a proxy's URL, without user and password.

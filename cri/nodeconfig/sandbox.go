@@ -7,11 +7,11 @@ func (c *Config) SandboxImage() string {
 	case c.opts.isCRIO() && c.crio.PauseImage != "":
 		return c.crio.PauseImage
 	case c.opts.isCRIO():
-		return crioSandboxImage(c.crioVersion())
+		return crioSandboxImage(c.version)
 	case c.settings.sandboxImage != "":
 		return c.settings.sandboxImage
 	}
-	return containerdSandboxImage(parseVersion(c.opts.RuntimeVersion))
+	return containerdSandboxImage(c.version)
 }
 
 const pauseImage = "registry.k8s.io/pause:"

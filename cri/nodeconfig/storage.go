@@ -30,12 +30,10 @@ func (c *Config) Storage() Storage {
 	if c.opts.isDocker() {
 		return Storage{Root: cmp.Or(c.docker.DataRoot, "/var/lib/docker")}
 	}
-	s, _ := readContainerd(c.fs, c.opts.ConfigFile, parseVersion(c.opts.RuntimeVersion))
-	out := Storage{Root: defaultContainerdRoot}
-	if path.IsAbs(s.root) {
-		out.Root = path.Clean(s.root)
+	if path.IsAbs(c.settings.root) {
+		return Storage{Root: path.Clean(c.settings.root)}
 	}
-	return out
+	return Storage{Root: defaultContainerdRoot}
 }
 
 // graphRoot returns "root" of crio.conf, else that of storage.conf (pkg/config,

@@ -11,7 +11,7 @@ import (
 // to pass to it; "" for none. The service does not know legacy mirrors, configs and auths;
 // before 2.0 it does not read hosts.toml, so nothing may be configured for the endpoints.
 func (c *Config) TransferDir(endpoints []registry.Endpoint) (dir string, same bool) {
-	v := parseVersion(c.opts.RuntimeVersion)
+	v := c.version
 	if c.opts.isCRIO() || c.settings.localPull || !v.atLeast(1, 7) || c.opts.CertsDir == "" && c.unseen() {
 		return "", false
 	}
