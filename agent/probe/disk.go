@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/disk"
 	"github.com/whypull/whypull/cri/registry"
 )
@@ -17,9 +16,9 @@ import (
 // diskPatience is the time limit for the disk check.
 const diskPatience = time.Second
 
-// Filesystems returns the file systems of the runtime's images.
+// Filesystems returns the directories of the runtime's images.
 type Filesystems interface {
-	ImageFilesystems(ctx context.Context) ([]cri.ImageFilesystem, error)
+	ImageDirectories(ctx context.Context) ([]string, error)
 }
 
 // diskLook is the result of checking the file systems that a pull writes to. A nil
@@ -122,13 +121,7 @@ func (c *Collector) places(ctx context.Context) (places []disk.Place, crio bool)
 	storage := c.configs.load(ctx, c.options, c.Images).Storage()
 	var images []string
 	if c.Filesystems != nil {
-		if all, err := c.Filesystems.ImageFilesystems(ctx); err == nil {
-			for _, i := range all {
-				if !i.Containers {
-					images = append(images, i.Directory)
-				}
-			}
-		}
+		images, _ = c.Filesystems.ImageDirectories(ctx) // without any, defaults are assumed
 	}
 	if c.Images != nil {
 		name, _, err := c.Images.Version(ctx)

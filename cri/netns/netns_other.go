@@ -17,9 +17,6 @@ func Open(_, path string) (*Namespace, error) {
 	return nil, fmt.Errorf("network namespace %s: %w", path, errors.ErrUnsupported)
 }
 
-// Own reports whether this is the process's own namespace.
-func (*Namespace) Own() bool { return false }
-
 // Close does nothing.
 func (*Namespace) Close() error { return nil }
 
