@@ -255,9 +255,12 @@ func expiredDetail(c *CredentialFacts) string {
 		c.source(), c.Credential.key(), c.Changed.UTC().Format(minute), hours(c.Lifetime))
 }
 
-// name is the source of the credential as in a list of sources.
+// name is the source of the credential as in a list of sources; "" for none.
 func (c *CredentialRef) name() string {
-	if c.OfProvider {
+	switch {
+	case c == nil:
+		return ""
+	case c.OfProvider:
 		return "the answer of credential provider " + c.Source
 	}
 	return c.Source

@@ -63,15 +63,9 @@ type Evidence struct {
 // Lost reports whether the check could not be made now, for a reason that may pass: it
 // shows nothing, not even that something has changed.
 func (e *Evidence) Lost() bool {
-	switch e.Fault { //nolint:exhaustive // others show something
-	case FaultSecretUnreadable, FaultRuntimeUnready:
-		return true
-	}
-	switch e.Reason { //nolint:exhaustive // others do not pass, or mean that there is no point in the check
-	case ReasonQueueFull, ReasonOutOfTime, ReasonManyUnderWay, ReasonLimited, ReasonLimitedForOthers, ReasonRetryQueueFull, ReasonCutShort:
-		return true
-	}
-	return false
+	return e.Fault == FaultSecretUnreadable || e.Fault == FaultRuntimeUnready || slices.Contains([]Reason{
+		ReasonQueueFull, ReasonOutOfTime, ReasonManyUnderWay, ReasonLimited, ReasonLimitedForOthers, ReasonRetryQueueFull, ReasonCutShort,
+	}, e.Reason)
 }
 
 // Endpoint is a registry endpoint as the node's configuration has it.

@@ -492,18 +492,13 @@ func (x *facts) overdue() []*Evidence {
 	})
 }
 
-// failedAgainWith are the credentials with which the pull, tried again, failed
-// for one of these causes.
-func (x *facts) failedAgainWith(causes ...Cause) []*Evidence {
-	return filter(x.failedRetries(), func(e *Evidence) bool { return e.Credential() != nil && slices.Contains(causes, e.Retry().Cause) })
-}
-
-// orAgain are attempts, and where there are none those of the pull tried again.
+// orAgain are attempts, and where there are none those of the pull tried again that failed
+// with credentials for one of these causes.
 func (x *facts) orAgain(attempts []*Evidence, causes ...Cause) []*Evidence {
 	if len(attempts) > 0 {
 		return attempts
 	}
-	return x.failedAgainWith(causes...)
+	return filter(x.failedRetries(), func(e *Evidence) bool { return e.Credential() != nil && slices.Contains(causes, e.Retry().Cause) })
 }
 
 // mirrors is what went wrong at mirrors: what they answer, then their names.

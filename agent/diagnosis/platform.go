@@ -98,17 +98,10 @@ var platformTools = map[Platform]nodeTools{ //nolint:gochecknoglobals // never w
 // tools returns the tools of the node's platform.
 func (x *facts) tools() nodeTools {
 	t, usual := platformTools[x.Platform], platformTools[""]
-	crictl := x.Platform != PlatformTalos && x.Platform != PlatformBottlerocket
-	for _, field := range []struct {
-		value *string
-		usual string
-	}{{&t.pull, usual.pull}, {&t.restart, usual.restart}, {&t.running, usual.running}, {&t.certsDir, usual.certsDir}} {
-		if *field.value == "" {
-			*field.value = field.usual
-		}
-	}
-	if t.prune == "" && crictl {
-		t.prune = usual.prune
+	t.pull, t.restart = cmp.Or(t.pull, usual.pull), cmp.Or(t.restart, usual.restart)
+	t.running, t.certsDir = cmp.Or(t.running, usual.running), cmp.Or(t.certsDir, usual.certsDir)
+	if x.Platform != PlatformTalos && x.Platform != PlatformBottlerocket { // which have no crictl
+		t.prune = cmp.Or(t.prune, usual.prune)
 	}
 	if x.crio() {
 		t.restart = "systemctl restart crio"

@@ -50,7 +50,7 @@ func detailSummary(faults ...Fault) func(*facts) string {
 
 // connectionSummary is detailSummary with what is known of the pod's own network.
 func connectionSummary(fault Fault) func(*facts) string {
-	return func(x *facts) string { return x.onlyNode(detailSummary(fault)) }
+	return func(x *facts) string { return x.onlyNode(detailSummary(fault)(x)) }
 }
 
 // timeoutSummary is connectionSummary for what may only be slow.
@@ -205,9 +205,8 @@ func (x *facts) inPod() string {
 	return ""
 }
 
-// onlyNode adds what the pod can do and the node cannot.
-func (x *facts) onlyNode(say func(*facts) string) string {
-	s := say(x)
+// onlyNode adds to a sentence what the pod can do and the node cannot.
+func (x *facts) onlyNode(s string) string {
 	if s == "" {
 		return ""
 	}
@@ -335,10 +334,15 @@ func (x *facts) secrets(faults ...Fault) []string {
 }
 
 func names(all []*Evidence) []string {
+	return distinct(all, func(e *Evidence) string { return e.Credentials().Secret })
+}
+
+// distinct returns what evidence has of something, each once, without "".
+func distinct(all []*Evidence, of func(*Evidence) string) []string {
 	var out []string
 	for _, e := range all {
-		if e.Credentials().Secret != "" && !slices.Contains(out, e.Credentials().Secret) {
-			out = append(out, e.Credentials().Secret)
+		if s := of(e); s != "" && !slices.Contains(out, s) {
+			out = append(out, s)
 		}
 	}
 	return out
@@ -455,13 +459,7 @@ func (x *facts) didNotRead() string {
 // used returns the sources of the credentials of attempts, in the kubelet's order,
 // each once.
 func used(attempts []*Evidence) []string {
-	var out []string
-	for _, e := range attempts {
-		if c := e.Credential(); c != nil && !slices.Contains(out, c.name()) {
-			out = append(out, c.name())
-		}
-	}
-	return out
+	return distinct(attempts, func(e *Evidence) string { return e.Credential().name() })
 }
 
 // whose names the sources of the credentials of attempts, else those of the
@@ -524,13 +522,12 @@ func keyHost(key string) string {
 
 // entriesOf returns the distinct keys of a source's credentials in attempts.
 func entriesOf(source string, attempts []*Evidence) []string {
-	var out []string
-	for _, e := range attempts {
-		if c := e.Credential(); c != nil && c.Source == source && c.Key != "" && !slices.Contains(out, c.Key) {
-			out = append(out, c.Key)
+	return distinct(attempts, func(e *Evidence) string {
+		if c := e.Credential(); c != nil && c.Source == source {
+			return c.Key
 		}
-	}
-	return out
+		return ""
+	})
 }
 
 func rejectedSummary(x *facts) string {

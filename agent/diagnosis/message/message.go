@@ -16,7 +16,7 @@ const maxParts = 16
 func Read(reason, text string) *diagnosis.MessageFacts {
 	reason, text = bound(reason), bound(text)
 	facts := read(reason, text)
-	facts.Text = diagnosis.Clip(redact(printable(tidy(text))), maxText)
+	facts.Text = diagnosis.Clip(Redact(diagnosis.Printable(tidy(text))), maxText)
 	facts.AfterManifest = afterManifest(facts.Text)
 	facts.FullStore = fullStore(facts.Text)
 	facts.RuntimeHelper = facts.Cause == diagnosis.CredentialProviderFailed && indexFold(facts.Text, "getting username and password") >= 0

@@ -10,13 +10,13 @@ import (
 // redacted stands for what was taken out.
 const redacted = diagnosis.Redacted
 
-// redact takes credentials out of s: the query and the user info of every URL,
-// the values of passwords, tokens and signatures, and everything that looks
-// like a token. Redacting twice changes nothing.
-func redact(s string) string {
+// Redact takes credentials out of s, as Read does: the query and the user info of
+// every URL, the values of passwords, tokens and signatures, and everything that
+// looks like a token. Redacting twice changes nothing.
+func Redact(s string) string {
 	s = bound(s)
 	for range 4 { // what one pass joins, the next one sees; mostly one suffices
-		next := redactTokens(redactPairs(redactFlags(redactURLs(s))))
+		next := redactTokens(redactPairs(redactFlags(RedactImages(s))))
 		if next == s {
 			break
 		}
@@ -25,21 +25,9 @@ func redact(s string) string {
 	return s
 }
 
-// Redact returns a text without credentials, as Read has it.
-func Redact(text string) string { return redact(text) }
-
-// RedactImage replaces the credentials in an image name: "user:password@host/path", with or
-// without a scheme, and a query. A name that parses has none and stays as it is.
-func RedactImage(name string) string { return redactURL(name) }
-
-// RedactImages does the same for the image names in a text.
-func RedactImages(text string) string { return redactURLs(text) }
-
-// redactURLs replaces user info and queries. It looks at words, so it finds
-// them in URLs without a scheme as well.
-func redactURLs(s string) string { return eachWord(s, redactURL) }
-
-func eachWord(s string, redact func(word string) string) string {
+// RedactImages replaces user info and queries of the URLs and image names in a text. It
+// looks at words, so it finds them in URLs without a scheme as well.
+func RedactImages(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
 	for s != "" {
@@ -47,7 +35,7 @@ func eachWord(s string, redact func(word string) string) string {
 		for n < len(s) && !endsURL(s[n]) {
 			n++
 		}
-		b.WriteString(redact(s[:n]))
+		b.WriteString(RedactImage(s[:n]))
 		if n < len(s) {
 			b.WriteByte(s[n])
 			n++
@@ -62,8 +50,9 @@ func endsURL(r byte) bool {
 	return r <= ' ' || r == '"' || r == '\'' || r == '`' || r == '<' || r == '>'
 }
 
-// redactURL redacts one word.
-func redactURL(word string) string {
+// RedactImage replaces the credentials in one word, such as an image name: "user:password@host/path",
+// with or without a scheme, and a query. A name that parses has none and stays as it is.
+func RedactImage(word string) string {
 	if !strings.ContainsAny(word, `/@?%\`) {
 		return word
 	}

@@ -77,11 +77,11 @@ func TestRedact(t *testing.T) {
 		{"empty", ``, ``},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := redact(c.in)
+			got := Redact(c.in)
 			if got != c.want {
-				t.Errorf("redact(%q)\n got %q\nwant %q", c.in, got, c.want)
+				t.Errorf("Redact(%q)\n got %q\nwant %q", c.in, got, c.want)
 			}
-			if again := redact(got); again != got {
+			if again := Redact(got); again != got {
 				t.Errorf("a second time: %q", again)
 			}
 		})
@@ -98,7 +98,7 @@ func hostileUnits() []string {
 func TestRedactGrowsLittle(t *testing.T) {
 	for _, unit := range hostileUnits() {
 		in := strings.Repeat(unit, (1<<20)/len(unit))
-		if out := redact(in); len(out) > 16*maxMessage {
+		if out := Redact(in); len(out) > 16*maxMessage {
 			t.Errorf("%q grows to %d bytes", unit, len(out))
 		}
 	}
@@ -152,16 +152,16 @@ func FuzzRedact(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		once := redact(s)
-		if twice := redact(once); twice != once {
-			t.Errorf("redact(%q)\n once %q\ntwice %q", s, once, twice)
+		once := Redact(s)
+		if twice := Redact(once); twice != once {
+			t.Errorf("Redact(%q)\n once %q\ntwice %q", s, once, twice)
 		}
 		for _, carrier := range []string{
 			" https://joe:" + secret + "@reg.example/v2/ ", " https://reg.example/v2/?sig=" + secret + " ",
 			" password=" + secret + " ", " Authorization: Bearer " + secret + " ",
 		} {
-			if len(s) < maxMessage/4 && strings.Contains(redact(clean(s)+carrier+clean(s)), secret) {
-				t.Errorf("%q behind %q comes through: %q", carrier, s, redact(clean(s)+carrier+clean(s)))
+			if len(s) < maxMessage/4 && strings.Contains(Redact(clean(s)+carrier+clean(s)), secret) {
+				t.Errorf("%q behind %q comes through: %q", carrier, s, Redact(clean(s)+carrier+clean(s)))
 			}
 		}
 	})

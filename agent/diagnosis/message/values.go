@@ -3,25 +3,10 @@ package message
 import (
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // maxText is the length of the facts' text in bytes.
 const maxText = 1024
-
-// printable removes the characters that steer a terminal or that cannot be seen.
-func printable(s string) string {
-	if isTidy(s) {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError {
-			return -1
-		}
-		return r
-	}, s)
-}
 
 // between returns the text behind the first of the leads that is in s, up to
 // the first byte in stops.
