@@ -35,7 +35,7 @@ type ImageFacts struct {
 }
 
 // Use returns whether the kubelet lets this pod use the image, by its records.
-func (f *ImageFacts) Use() Use { return recordUses[f.Record] }
+func (f *ImageFacts) Use() Use { return records[f.Record].use }
 
 // Record is what the kubelet's records say of an image that is on the node, and
 // of a pod (KEP-2535).
@@ -54,9 +54,22 @@ const (
 	RecordUndecided        Record = "undecided"        // it depends on credentials that are not all known
 )
 
-var recordUses = map[Record]Use{ //nolint:gochecknoglobals // never written
-	RecordNodeWide: UseAllowed, RecordThisPod: UseAllowed, RecordNotPulled: UseDefault,
-	RecordOtherCredentials: UseRefused, RecordOtherSpelling: UseRefused, RecordNoCredentials: UseRefused,
+// records say of each record whether the pod may use the image, and how it continues "the
+// image is on node X"; where the pod may not, refusedUse goes on.
+//
+//nolint:gochecknoglobals // never written
+var records = map[Record]struct {
+	use  Use
+	says string
+}{
+	RecordNodeWide:         {UseAllowed, ", and the kubelet lets every pod on the node use it"},
+	RecordThisPod:          {UseAllowed, ", and the kubelet lets this pod use it, because it has the credentials of an earlier pull"},
+	RecordNotPulled:        {UseDefault, "; the kubelet has no record of pulling it and lets every pod use it, unless imagePullCredentialsVerificationPolicy is AlwaysVerify"},
+	RecordOtherCredentials: {UseRefused, ", but the kubelet does not let this pod use it: "},
+	RecordOtherSpelling:    {UseRefused, ", but the kubelet does not let this pod use it: "},
+	RecordNoCredentials:    {UseRefused, ", but the kubelet does not let this pod use it: "},
+	RecordPulling:          {UseUnknown, "; the kubelet is pulling it and lets no pod use it until that has finished"},
+	RecordUndecided:        {UseUnknown, "; whether the kubelet lets this pod use it depends on credentials that whypull does not know"},
 }
 
 // CredentialFacts is one source of credentials.

@@ -14,8 +14,8 @@ func Detail(f Failure, e *Evidence) string {
 	if !e.LostSince.IsZero() {
 		return f.lostDetail(*e)
 	}
-	if e.Reason != "" && !slices.Contains(reasonsWithFacts, e.Reason) {
-		return string(e.Reason)
+	if e.Reason != "" {
+		return f.reasonDetail(e)
 	}
 	switch b := e.Body.(type) {
 	case *MessageFacts:
@@ -44,6 +44,19 @@ func (f Failure) lostDetail(e Evidence) string {
 	return fmt.Sprintf("%s (since %s; the verdict is older than that)", Detail(f, &e), since)
 }
 
+// reasonDetail returns the sentence of a reason.
+func (f Failure) reasonDetail(e *Evidence) string {
+	if !strings.Contains(string(e.Reason), "{") {
+		return string(e.Reason)
+	}
+	c, d := e.Credentials(), e.DNS()
+	return strings.NewReplacer(
+		"{image}", f.Image, "{name}", f.Registry+"/"+f.Repository, "{error}", e.Image().Error,
+		"{secret}", c.Secret, "{provider}", c.Provider, "{pattern}", c.Pattern, "{host}", d.Host, "{why}", d.Why,
+		"{endpoint}", e.Endpoint.URL, "{with}", e.Registry().Credential.with(),
+	).Replace(string(e.Reason))
+}
+
 // bareDetail returns the sentence of evidence without a body.
 func (f Failure) bareDetail(e *Evidence) string {
 	switch e.Check {
@@ -52,7 +65,7 @@ func (f Failure) bareDetail(e *Evidence) string {
 	case CheckCredentials:
 		return f.credentialDetail(e, &noCredentials)
 	case CheckRegistry:
-		if e.Reason != "" || e.Fault != "" {
+		if e.Fault != "" {
 			return f.registryDetail(e, &noRegistry)
 		}
 	case CheckMessage, CheckNodeDNS, CheckPodDNS, CheckPull:
@@ -71,8 +84,6 @@ func (f Failure) messageDetail(m *MessageFacts) string {
 
 func (f Failure) imageDetail(e *Evidence, i *ImageFacts) string {
 	switch {
-	case e.Reason == ReasonMachineUnknown:
-		return "whether the image is on this machine is unknown: " + i.Error
 	case e.Fault == FaultNameInvalid:
 		return "the image reference does not parse" + after(": ", i.Invalid)
 	case e.Fault == FaultRuntimeUnready:
@@ -90,21 +101,10 @@ func (f Failure) imageDetail(e *Evidence, i *ImageFacts) string {
 // recordDetail returns the end of the sentence about an image that is on the node.
 // It does not name other users of the image.
 func (f Failure) recordDetail(i *ImageFacts) string {
-	switch i.Record {
-	case RecordNotPulled:
-		return "; the kubelet has no record of pulling it and lets every pod use it, unless imagePullCredentialsVerificationPolicy is AlwaysVerify"
-	case RecordNodeWide:
-		return ", and the kubelet lets every pod on the node use it"
-	case RecordThisPod:
-		return ", and the kubelet lets this pod use it, because it has the credentials of an earlier pull"
-	case RecordOtherCredentials, RecordOtherSpelling, RecordNoCredentials:
-		return ", but the kubelet does not let this pod use it: " + refusedUse(i, f.PullPolicy == "Never")
-	case RecordPulling:
-		return "; the kubelet is pulling it and lets no pod use it until that has finished"
-	case RecordUndecided:
-		return "; whether the kubelet lets this pod use it depends on credentials that whypull does not know"
+	if i.Use() == UseRefused {
+		return records[i.Record].says + refusedUse(i, f.PullPolicy == "Never")
 	}
-	return ""
+	return records[i.Record].says
 }
 
 // refusedUse says why the kubelet refuses the image to the pod, and what would
@@ -139,10 +139,6 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 		return c.Unread
 	case c.More > 0:
 		return fmt.Sprintf("the pod names %d more pull secrets, which whypull does not read", c.More)
-	case e.Reason == ReasonProviderNear:
-		return fmt.Sprintf("the kubelet's credential provider %s is for %s, which does not match %s/%s: port and path have to be as in the image's name", c.Provider, c.Pattern, f.Registry, f.Repository)
-	case e.Reason == ReasonSecretForbidden:
-		return fmt.Sprintf("whypull is not allowed to read secret %s; ask your platform team to grant impersonate-on:associated-node:get, to add whypull's component kubelet-identity, or to grant get on it", c.Secret)
 	}
 	switch e.Fault { //nolint:exhaustive // the others are of other checks
 	case FaultNoCredentials:
@@ -370,12 +366,6 @@ func hostsInTurn(hosts []string) string {
 
 func (f Failure) dnsDetail(e *Evidence, d *DNSFacts) string {
 	switch {
-	case e.Reason == ReasonIsAddress:
-		return d.Host + " is an IP address, not a name"
-	case e.Reason == ReasonNameUnasked:
-		return "the name could not be looked up in the pod: " + d.Why
-	case e.Reason == ReasonSandboxError:
-		return d.Why
 	case d.Proxy != "":
 		source := ""
 		if d.ProxySource != "" {

@@ -12,10 +12,8 @@ func (f Failure) registryDetail(e *Evidence, r *RegistryFacts) string {
 	switch {
 	case r.Config != nil:
 		return r.Config.detail()
-	case e.Fault == FaultNameAmbiguous, e.Reason == ReasonShortNameUnresolvable:
-		return f.shortNameDetail(e, r)
-	case e.Reason != "":
-		return notAskedDetail(e, r)
+	case e.Fault == FaultNameAmbiguous:
+		return f.shortNameDetail(r)
 	case r.Content:
 		return f.contentDetail(e, r) + alsoNeeded(e, r)
 	case e.redirected():
@@ -72,48 +70,16 @@ func (c *ConfigFacts) detail() string {
 	if c.Line > 0 {
 		line = fmt.Sprintf(" (line %d)", c.Line)
 	}
-	return strings.NewReplacer("%s", c.File, "{line}", line).Replace(string(c.Problem))
+	return strings.NewReplacer("{file}", c.File, "{line}", line).Replace(string(c.Problem))
 }
 
 // shortNameDetail returns the sentence about a short name that the runtime does not
 // resolve.
-func (f Failure) shortNameDetail(e *Evidence, r *RegistryFacts) string {
-	switch {
-	case e.Reason == ReasonShortNameUnresolvable:
-		return fmt.Sprintf("%s has no registry, and how the runtime completes it is unknown", f.Image)
-	case len(r.Candidates) > 0:
+func (f Failure) shortNameDetail(r *RegistryFacts) string {
+	if len(r.Candidates) > 0 {
 		return fmt.Sprintf("%s has no registry, and the runtime does not choose among %s (%s)", f.Image, some(r.Candidates), r.Source)
 	}
 	return fmt.Sprintf("%s has no registry, and %s on the node lists none to search", f.Image, cmp.Or(r.Source, "registries.conf"))
-}
-
-// maxCredentials is the number of credentials that are tried for one pull.
-const maxCredentials = 8
-
-// notAskedDetail says why an endpoint was not checked.
-func notAskedDetail(e *Evidence, r *RegistryFacts) string {
-	at, with := e.Endpoint.URL, r.Credential.with()
-	switch e.Reason { //nolint:exhaustive // the others have sentences of their own
-	case ReasonUnresolved:
-		return fmt.Sprintf("%s was not checked: its name does not resolve", at)
-	case ReasonNotLookedUp:
-		return fmt.Sprintf("%s was not checked: its name could not be looked up", at)
-	case ReasonCredentialsWithheld:
-		return fmt.Sprintf("the runtime does not send the pod's credentials to %s, which is not the host of the image; it would use those of the node", at)
-	case ReasonLimited:
-		return fmt.Sprintf("%s was not checked %s: its rate limit is exceeded", at, with)
-	case ReasonLimitedForOthers:
-		return fmt.Sprintf("%s was not checked %s: its rate limit is exceeded by other pulls on this node", at, with)
-	case ReasonQueueFull:
-		return fmt.Sprintf("%s was not checked %s: too many checks of this namespace are waiting for it", at, with)
-	case ReasonOutOfTime:
-		return fmt.Sprintf("%s was not checked %s: the examination ran out of time", at, with)
-	case ReasonOtherSettings:
-		return fmt.Sprintf("%s stands twice in the node's configuration, and gives a better answer with the other TLS settings or headers", at)
-	case ReasonEnoughTried:
-		return fmt.Sprintf("%s was not checked %s: %d other credentials were", at, with, maxCredentials)
-	}
-	return ""
 }
 
 func reserveDetail(r Reserve) string {

@@ -3,8 +3,9 @@ package diagnosis
 // Reason is why a check was not run, or has no result.
 type Reason string
 
-// The reasons. Each is its sentence, unless that needs facts, see reasonsWithFacts. The
-// zero value means that the check ran, or that its body says why not.
+// The reasons, each the sentence that says it, with the names of facts in braces, see
+// [Failure.reasonDetail]. The zero value means that the check ran, or that its body says
+// why not.
 const (
 	ReasonPending Reason = "still running"
 
@@ -29,27 +30,27 @@ const (
 
 	// not possible
 	ReasonNoRuntime             Reason = "no container runtime socket is available"
-	ReasonMachineUnknown        Reason = "MachineUnknown"
+	ReasonMachineUnknown        Reason = "whether the image is on this machine is unknown: {error}"
 	ReasonNoAPIServer           Reason = "no API server is available to read secrets from"
-	ReasonSecretForbidden       Reason = "SecretForbidden"
-	ReasonShortNameUnresolvable Reason = "ShortNameUnresolvable"
+	ReasonSecretForbidden       Reason = "whypull is not allowed to read secret {secret}; ask your platform team to grant impersonate-on:associated-node:get, to add whypull's component kubelet-identity, or to grant get on it"
+	ReasonShortNameUnresolvable Reason = "{image} has no registry, and how the runtime completes it is unknown"
 	ReasonConfigUnusable        Reason = "whypull could not use the node's registry configuration"
 	ReasonNoTransfers           Reason = "the container runtime does not report its transfers"
 	ReasonRetrying              Reason = "the pull is being retried"
 	ReasonRetryQueueFull        Reason = "the pull was not retried: too many retries of this namespace are waiting"
 
 	// credentials
-	ReasonProviderNear Reason = "ProviderNear" // the pattern nearly matches the image
+	ReasonProviderNear Reason = "the kubelet's credential provider {provider} is for {pattern}, which does not match {name}: port and path have to be as in the image's name"
 
 	// names
-	ReasonIsAddress    Reason = "IsAddress"
+	ReasonIsAddress    Reason = "{host} is an IP address, not a name"
 	ReasonCutShort     Reason = "the check was cut short"
-	ReasonNameUnasked  Reason = "NameUnasked"
+	ReasonNameUnasked  Reason = "the name could not be looked up in the pod: {why}"
 	ReasonSandboxGone  Reason = "the pod's sandbox no longer exists"
 	ReasonNoSandbox    Reason = "the pod has no sandbox, so it has no network"
 	ReasonNoSocket     Reason = "no container runtime socket is available to look up the pod's sandbox"
 	ReasonSandboxDown  Reason = "the pod's sandbox is not running, so it has no network"
-	ReasonSandboxError Reason = "SandboxError"
+	ReasonSandboxError Reason = "{why}"
 	ReasonNoSettings   Reason = "the container runtime does not report the pod's DNS configuration"
 	ReasonOwnServers   Reason = "the pod has its own resolvers, which whypull queries only from the network of the pod, and never at a link-local or metadata address"
 	ReasonNoNetns      Reason = "the container runtime does not report the pod's network namespace"
@@ -59,86 +60,77 @@ const (
 	ReasonNotEntered   Reason = "whypull could not enter the pod's network namespace"
 
 	// registries
-	ReasonUnresolved          Reason = "Unresolved"
-	ReasonNotLookedUp         Reason = "NotLookedUp"
-	ReasonCredentialsWithheld Reason = "CredentialsWithheld"
-	ReasonLimited             Reason = "Limited"
-	ReasonLimitedForOthers    Reason = "LimitedForOthers"
-	ReasonEnoughTried         Reason = "EnoughTried"
-	ReasonQueueFull           Reason = "QueueFull"
-	ReasonOutOfTime           Reason = "OutOfTime"
+	ReasonUnresolved          Reason = "{endpoint} was not checked: its name does not resolve"
+	ReasonNotLookedUp         Reason = "{endpoint} was not checked: its name could not be looked up"
+	ReasonCredentialsWithheld Reason = "the runtime does not send the pod's credentials to {endpoint}, which is not the host of the image; it would use those of the node"
+	ReasonLimited             Reason = "{endpoint} was not checked {with}: its rate limit is exceeded"
+	ReasonLimitedForOthers    Reason = "{endpoint} was not checked {with}: its rate limit is exceeded by other pulls on this node"
+	ReasonEnoughTried         Reason = "{endpoint} was not checked {with}: 8 other credentials were"
+	ReasonQueueFull           Reason = "{endpoint} was not checked {with}: too many checks of this namespace are waiting for it"
+	ReasonOutOfTime           Reason = "{endpoint} was not checked {with}: the examination ran out of time"
 	ReasonManyUnderWay        Reason = "too many containers of this namespace are being examined"
-	ReasonOtherSettings       Reason = "OtherSettings"
+	ReasonOtherSettings       Reason = "{endpoint} stands twice in the node's configuration, and gives a better answer with the other TLS settings or headers"
 )
-
-// reasonsWithFacts are the reasons whose sentences are made with facts of the body.
-//
-//nolint:gochecknoglobals // never written
-var reasonsWithFacts = []Reason{
-	ReasonMachineUnknown, ReasonSecretForbidden, ReasonShortNameUnresolvable, ReasonProviderNear, ReasonIsAddress,
-	ReasonNameUnasked, ReasonSandboxError, ReasonUnresolved, ReasonNotLookedUp, ReasonCredentialsWithheld,
-	ReasonLimited, ReasonLimitedForOthers, ReasonEnoughTried, ReasonQueueFull, ReasonOutOfTime, ReasonOtherSettings,
-}
 
 // ConfigProblem is a problem of a file of the node's registry configuration.
 type ConfigProblem string
 
-// The problems, each the sentence that says it. The file is %s and, where it is known, the
-// line {line}.
+// The problems, each the sentence that says it, with the file and, where it is known, the
+// line in it.
 const (
 	// The runtime refuses the pull.
-	ConfigCertificateUnusable  ConfigProblem = "%s names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"
-	ConfigCertificatesUnusable ConfigProblem = "%s has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull"
-	ConfigLocationInvalid      ConfigProblem = "%s has a location that makes the name of this image invalid, so the runtime refuses the pull"
-	ConfigEndpointInvalid      ConfigProblem = "%s has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull"
-	ConfigBlocked              ConfigProblem = "%s on the node blocks the registry, or this part of it"
+	ConfigCertificateUnusable  ConfigProblem = "{file} names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"
+	ConfigCertificatesUnusable ConfigProblem = "{file} has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull"
+	ConfigLocationInvalid      ConfigProblem = "{file} has a location that makes the name of this image invalid, so the runtime refuses the pull"
+	ConfigEndpointInvalid      ConfigProblem = "{file} has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull"
+	ConfigBlocked              ConfigProblem = "{file} on the node blocks the registry, or this part of it"
 
-	ConfigAuthFileBroken       ConfigProblem = "the node's credentials file %s does not parse, so CRI-O fails every pull that brings no credentials"
-	ConfigPolicyUnusable       ConfigProblem = "the node's signature policy %s does not parse, so CRI-O refuses every pull"
-	ConfigSignatureStoreBroken ConfigProblem = "%s, where CRI-O looks up signature stores, does not parse or repeats an entry of another file, so CRI-O refuses every pull"
-	ConfigPolicyRejects        ConfigProblem = "the node's signature policy %s rejects the image, whatever signatures it has"
+	ConfigAuthFileBroken       ConfigProblem = "the node's credentials file {file} does not parse, so CRI-O fails every pull that brings no credentials"
+	ConfigPolicyUnusable       ConfigProblem = "the node's signature policy {file} does not parse, so CRI-O refuses every pull"
+	ConfigSignatureStoreBroken ConfigProblem = "{file}, where CRI-O looks up signature stores, does not parse or repeats an entry of another file, so CRI-O refuses every pull"
+	ConfigPolicyRejects        ConfigProblem = "the node's signature policy {file} rejects the image, whatever signatures it has"
 
 	// Something has no effect.
-	ConfigNotLoaded           ConfigProblem = "%s was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version"
-	ConfigNotGenerated        ConfigProblem = "%s has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed"
-	ConfigUnreadable          ConfigProblem = "%s does not parse{line}; the running runtime has read an earlier version"
-	ConfigHostsUnreadable     ConfigProblem = "%s does not parse{line}; containerd ignores it"
-	ConfigHostsWithoutTable   ConfigProblem = "%s has no [host] table, so containerd 1.x ignores it"
-	ConfigHostsBadValue       ConfigProblem = "%s has a value that this version of containerd does not accept, so containerd ignores it"
-	ConfigHostsMisnamed       ConfigProblem = "%s is ignored: the file must be named hosts.toml"
-	ConfigPathList            ConfigProblem = "%s is ignored: config_path lists several directories, which the transfer service of containerd takes for one"
-	ConfigMirrorsBesidePath   ConfigProblem = "%s sets both config_path and registry.mirrors or configs.tls, so containerd's CRI plugin would not load; the running one has read an earlier version"
-	ConfigTLSIgnored          ConfigProblem = "%s has TLS settings in registry.configs for this registry, which containerd ignores since 2.0"
-	ConfigUpstreamName        ConfigProblem = "%s has no effect: containerd uses the registry name of the image, which is docker.io"
-	ConfigFolderNotHost       ConfigProblem = "%s has no effect: containerd expects a directory named after the registry's host only"
-	ConfigPortFolder          ConfigProblem = "%s has no effect: containerd expects a directory named host:port or host_port_"
-	ConfigNoFolder            ConfigProblem = "%s has no effect: containerd expects a directory named after the registry's host"
-	ConfigPathUnset           ConfigProblem = "%s has no effect: config_path of containerd is not set"
-	ConfigPathElsewhere       ConfigProblem = "%s has no effect: config.toml has the registry settings under a plugin name of another version"
-	ConfigIgnoredWithoutTable ConfigProblem = "%s has no effect: it has no [host] table"
-	ConfigNoCapableHost       ConfigProblem = "%s has no effect: none of its hosts has the capabilities that the image needs (pull, and resolve for a tag)"
-	ConfigMisplaced           ConfigProblem = "%s has no effect: it is not where containerd looks"
+	ConfigNotLoaded           ConfigProblem = "{file} was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version"
+	ConfigNotGenerated        ConfigProblem = "{file} has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed"
+	ConfigUnreadable          ConfigProblem = "{file} does not parse{line}; the running runtime has read an earlier version"
+	ConfigHostsUnreadable     ConfigProblem = "{file} does not parse{line}; containerd ignores it"
+	ConfigHostsWithoutTable   ConfigProblem = "{file} has no [host] table, so containerd 1.x ignores it"
+	ConfigHostsBadValue       ConfigProblem = "{file} has a value that this version of containerd does not accept, so containerd ignores it"
+	ConfigHostsMisnamed       ConfigProblem = "{file} is ignored: the file must be named hosts.toml"
+	ConfigPathList            ConfigProblem = "{file} is ignored: config_path lists several directories, which the transfer service of containerd takes for one"
+	ConfigMirrorsBesidePath   ConfigProblem = "{file} sets both config_path and registry.mirrors or configs.tls, so containerd's CRI plugin would not load; the running one has read an earlier version"
+	ConfigTLSIgnored          ConfigProblem = "{file} has TLS settings in registry.configs for this registry, which containerd ignores since 2.0"
+	ConfigUpstreamName        ConfigProblem = "{file} has no effect: containerd uses the registry name of the image, which is docker.io"
+	ConfigFolderNotHost       ConfigProblem = "{file} has no effect: containerd expects a directory named after the registry's host only"
+	ConfigPortFolder          ConfigProblem = "{file} has no effect: containerd expects a directory named host:port or host_port_"
+	ConfigNoFolder            ConfigProblem = "{file} has no effect: containerd expects a directory named after the registry's host"
+	ConfigPathUnset           ConfigProblem = "{file} has no effect: config_path of containerd is not set"
+	ConfigPathElsewhere       ConfigProblem = "{file} has no effect: config.toml has the registry settings under a plugin name of another version"
+	ConfigIgnoredWithoutTable ConfigProblem = "{file} has no effect: it has no [host] table"
+	ConfigNoCapableHost       ConfigProblem = "{file} has no effect: none of its hosts has the capabilities that the image needs (pull, and resolve for a tag)"
+	ConfigMisplaced           ConfigProblem = "{file} has no effect: it is not where containerd looks"
 
 	// An endpoint leads to no registry's API.
-	ConfigWebSite            ConfigProblem = "%s{line} names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io"
-	ConfigPathDoubled        ConfigProblem = "%s{line} has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing"
-	ConfigPathWithoutVersion ConfigProblem = "%s{line} has an endpoint whose path lacks /v2, which the runtime does not append to it"
+	ConfigWebSite            ConfigProblem = "{file}{line} names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io"
+	ConfigPathDoubled        ConfigProblem = "{file}{line} has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing"
+	ConfigPathWithoutVersion ConfigProblem = "{file}{line} has an endpoint whose path lacks /v2, which the runtime does not append to it"
 
 	// Something that would matter where the registry is not reached.
-	ConfigSectionIgnored    ConfigProblem = "%s has registry settings under a plugin name of another configuration version, so they have no effect"
-	ConfigNotImported       ConfigProblem = "%s has registry settings, which have no effect because containerd's own file does not import it"
-	ConfigProxyNoConf       ConfigProblem = "%s sets a proxy without effect: systemd reads only drop-ins whose names end with .conf"
-	ConfigProxyNoSection    ConfigProblem = "%s sets a proxy without effect: it has no [Service] line"
-	ConfigProxyQuotes       ConfigProblem = "%s sets a proxy without effect: it has typographic quotes"
-	ConfigProxyOneWord      ConfigProblem = "%s sets a proxy without effect: systemd reads several variables in one pair of quotes as one"
-	ConfigProxyExport       ConfigProblem = "%s sets a proxy without effect: systemd does not support export in this file"
-	ConfigProxyHTTPOnly     ConfigProblem = "%s sets a proxy for http only; registries use https, which needs HTTPS_PROXY"
-	ConfigProxyOfLogins     ConfigProblem = "%s sets a proxy for login sessions only; services do not read it"
-	ConfigProxyNotRestarted ConfigProblem = "%s sets a proxy that the runtime's process does not have: it was not restarted since"
+	ConfigSectionIgnored    ConfigProblem = "{file} has registry settings under a plugin name of another configuration version, so they have no effect"
+	ConfigNotImported       ConfigProblem = "{file} has registry settings, which have no effect because containerd's own file does not import it"
+	ConfigProxyNoConf       ConfigProblem = "{file} sets a proxy without effect: systemd reads only drop-ins whose names end with .conf"
+	ConfigProxyNoSection    ConfigProblem = "{file} sets a proxy without effect: it has no [Service] line"
+	ConfigProxyQuotes       ConfigProblem = "{file} sets a proxy without effect: it has typographic quotes"
+	ConfigProxyOneWord      ConfigProblem = "{file} sets a proxy without effect: systemd reads several variables in one pair of quotes as one"
+	ConfigProxyExport       ConfigProblem = "{file} sets a proxy without effect: systemd does not support export in this file"
+	ConfigProxyHTTPOnly     ConfigProblem = "{file} sets a proxy for http only; registries use https, which needs HTTPS_PROXY"
+	ConfigProxyOfLogins     ConfigProblem = "{file} sets a proxy for login sessions only; services do not read it"
+	ConfigProxyNotRestarted ConfigProblem = "{file} sets a proxy that the runtime's process does not have: it was not restarted since"
 
 	// Something cannot be seen, or is not run.
-	ConfigHidden             ConfigProblem = "%s, which the node's configuration names, is not mounted into whypull; the runtime may read it"
-	ConfigCredentialUnusable ConfigProblem = "%s has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none"                   //nolint:gosec // a name, not a secret
-	ConfigCredentialHelper   ConfigProblem = "%s names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials" //nolint:gosec // a name, not a secret
-	ConfigPolicySigned       ConfigProblem = "the node's signature policy %s requires the image to be signed; whypull does not verify signatures"
+	ConfigHidden             ConfigProblem = "{file}, which the node's configuration names, is not mounted into whypull; the runtime may read it"
+	ConfigCredentialUnusable ConfigProblem = "{file} has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none"                   //nolint:gosec // a name, not a secret
+	ConfigCredentialHelper   ConfigProblem = "{file} names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials" //nolint:gosec // a name, not a secret
+	ConfigPolicySigned       ConfigProblem = "the node's signature policy {file} requires the image to be signed; whypull does not verify signatures"
 )
