@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/report/fleet"
 )
@@ -48,7 +47,7 @@ type checkOptions struct {
 }
 
 func checkCommand() *cobra.Command {
-	o := &checkOptions{options: newOptions()}
+	o := &checkOptions{options: newOptions(outputTable, outputJSON, outputYAML)}
 	cmd := &cobra.Command{
 		Use:     "check IMAGE {--node NODE | --all-nodes | -l SELECTOR | --as-pod POD}",
 		Short:   "Ask the agents whether their nodes can pull an image",
@@ -70,21 +69,11 @@ func checkCommand() *cobra.Command {
 	flags.StringVar(&o.agentNamespace, "agent-namespace", fleet.AgentNamespace, "namespace of the agents")
 	flags.StringVarP(&o.output, "output", "o", outputTable, "output format: table, json or yaml")
 	o.bindCluster(cmd)
-	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":  cobra.FixedCompletions([]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp),
-		"context": o.completeContexts,
-		"node":    o.completeNodes,
-	} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // all are defined
-	}
-	o.given = flags.Changed
+	_ = cmd.RegisterFlagCompletionFunc("node", o.completeNodes) // is defined
 	return cmd
 }
 
 func (o *checkOptions) validate(image string) error {
-	if outputs := []string{outputTable, outputJSON, outputYAML}; !slices.Contains(outputs, o.output) {
-		return fmt.Errorf("--output: %q is not one of %s", o.output, strings.Join(outputs, ", "))
-	}
 	ways := 0
 	for _, flag := range []string{"node", "all-nodes", "selector"} {
 		if o.given(flag) {
@@ -114,7 +103,7 @@ func (o *checkOptions) validate(image string) error {
 			return fmt.Errorf("--selector: %q is not a label selector, such as pool=batch", o.selector)
 		}
 	}
-	return o.validateSelection()
+	return o.validateFlags()
 }
 
 func (o *checkOptions) check(ctx context.Context, image string, out, progress io.Writer) error {
@@ -181,13 +170,8 @@ func (o *checkOptions) nodes(ctx context.Context, client *fleet.Client, agents m
 
 func (o *checkOptions) print(a fleet.Answers, out io.Writer) error {
 	text, err := a.Text(layoutOf(out)), error(nil)
-	switch o.output {
-	case outputJSON:
-		text, err = encode(a, "  ")
-	case outputYAML:
-		var b []byte
-		b, err = yaml.Marshal(a)
-		text = string(b)
+	if o.output != outputTable {
+		text, err = marshal(a, o.output)
 	}
 	if err == nil {
 		err = write(out, text)

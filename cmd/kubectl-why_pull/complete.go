@@ -73,7 +73,8 @@ func (o *checkOptions) completeNodes(cmd *cobra.Command, _ []string, prefix stri
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// overview returns the failing pods of the namespace, or of all.
+// overview returns the failing pods of the namespace, or of all, or with --preflight the
+// running ones.
 func (o *options) overview(cmd *cobra.Command) (fleet.Overview, error) {
 	client, namespace, err := o.connect()
 	if err != nil {
@@ -84,7 +85,7 @@ func (o *options) overview(cmd *cobra.Command) (fleet.Overview, error) {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
-	var view fleet.View
+	view := fleet.View{Preflight: o.preflight}
 	_, err = client.List(ctx, fleet.Scope{Namespace: namespace}, func() {}, view.Put)
 	return view.Build(&fleet.Fleet{}, time.Now()), err
 }

@@ -98,7 +98,7 @@ const examples = `  kubectl why-pull                       # failing pods of the
   kubectl why-pull explain TagNotFound   # one cause; needs no cluster`
 
 func root() *cobra.Command {
-	o := newOptions()
+	o := newOptions(outputTable, outputWide, outputJSON, outputYAML)
 	cmd := &cobra.Command{
 		Use:               "why-pull [POD | TYPE/NAME]",
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl why-pull"},

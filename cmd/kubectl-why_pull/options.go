@@ -22,9 +22,10 @@ import (
 
 // options are the command's flags.
 type options struct {
-	output string
-	all    bool
-	watch  bool
+	output  string
+	outputs []string // values of --output
+	all     bool
+	watch   bool
 	// preflight: running pods whose image could not be pulled again
 	preflight bool
 
@@ -38,8 +39,9 @@ type options struct {
 	overrides *clientcmd.ConfigOverrides
 }
 
-func newOptions() *options {
+func newOptions(outputs ...string) *options {
 	return &options{
+		outputs:   outputs,
 		rules:     clientcmd.NewDefaultClientConfigLoadingRules(),
 		overrides: &clientcmd.ConfigOverrides{},
 	}
@@ -52,8 +54,6 @@ const (
 	outputJSON  = "json"
 	outputYAML  = "yaml"
 )
-
-func outputs() []string { return []string{outputTable, outputWide, outputJSON, outputYAML} }
 
 // bind defines the command's own flags and kubectl's flags for choosing a
 // cluster.
@@ -68,22 +68,17 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags.StringVar(&o.node, "node", "", "name of the pods' node")
 	flags.StringSliceVar(&o.causes, "cause", nil, "causes, separated by commas")
 	flags.DurationVar(&o.since, "since", 0, "only what began to fail within this time, such as 30m or 48h (default any time)")
-	o.given = flags.Changed
 	o.bindCluster(cmd)
-	flags.Bool("version", false, "print the version") // cobra's own would take -v
-	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":  cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp),
-		"context": o.completeContexts,
-		"node":    o.completeNodes,
-		"cause":   completeCauseList,
-	} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // all are defined
-	}
+	flags.Bool("version", false, "print the version")              // cobra's own would take -v
+	_ = cmd.RegisterFlagCompletionFunc("node", o.completeNodes)    // is defined
+	_ = cmd.RegisterFlagCompletionFunc("cause", completeCauseList) // is defined
 }
 
-// bindCluster defines kubectl's flags for choosing a cluster.
+// bindCluster defines kubectl's flags for choosing a cluster, and completes those that
+// all commands have.
 func (o *options) bindCluster(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	o.given = flags.Changed
 	flags.StringVar(&o.rules.ExplicitPath, "kubeconfig", "", "path to the kubeconfig file to use")
 	names := clientcmd.RecommendedConfigOverrideFlags("")
 	names.ClusterOverrideFlags.APIServer.ShortName = "s"
@@ -93,18 +88,17 @@ func (o *options) bindCluster(cmd *cobra.Command) {
 	clientcmd.BindClusterFlags(&o.overrides.ClusterInfo, flags, names.ClusterOverrideFlags)
 	clientcmd.BindAuthInfoFlags(&o.overrides.AuthInfo, flags, names.AuthOverrideFlags)
 	names.Timeout.BindStringFlag(flags, &o.overrides.Timeout)
+	_ = cmd.RegisterFlagCompletionFunc("context", o.completeContexts) // is defined
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(o.outputs, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (o *options) validate(args []string) error {
-	if !slices.Contains(outputs(), o.output) {
-		return fmt.Errorf("--output: %q is not one of %s", o.output, strings.Join(outputs(), ", "))
-	}
 	if len(args) > 0 {
 		if err := o.validateName(args[0]); err != nil {
 			return err
 		}
 	}
-	return o.validateSelection()
+	return o.validateFlags()
 }
 
 func (o *options) validateName(arg string) error {
@@ -126,7 +120,11 @@ func (o *options) validateName(arg string) error {
 	return nil
 }
 
-func (o *options) validateSelection() error {
+// validateFlags validates the flags that all commands have.
+func (o *options) validateFlags() error {
+	if !slices.Contains(o.outputs, o.output) {
+		return fmt.Errorf("--output: %q is not one of %s", o.output, strings.Join(o.outputs, ", "))
+	}
 	if _, err := labels.Parse(o.selector); err != nil {
 		return fmt.Errorf("--selector: %q is not a label selector, such as app=web: %w", o.selector, err)
 	}

@@ -51,4 +51,9 @@ func TestPreflight(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &o); err != nil || !o.Preflight || len(o.Pods) != 2 || len(o.Groups) != 1 || o.Pods[0].Report == nil {
 		t.Errorf("%v\n%s", err, stdout)
 	}
+	t.Setenv("KUBECONFIG", s.Kubeconfig(t))
+	var out, errs output
+	if run([]string{"__complete", "--preflight", "-n", "shop", "w"}, &out, &errs); out.String() != "web\tTagNotFound\n:4\n" {
+		t.Errorf("completed with\n%s", out.String())
+	}
 }

@@ -187,12 +187,8 @@ func (r *request) survey(ctx context.Context) {
 }
 
 func (r *request) render(o fleet.Overview) (string, error) {
-	switch r.output {
-	case outputJSON:
-		return encode(o, "  ")
-	case outputYAML:
-		out, err := yaml.Marshal(o)
-		return string(out), err
+	if r.output == outputJSON || r.output == outputYAML {
+		return marshal(o, r.output)
 	}
 	if r.scope.Name == "" {
 		return o.Table(r.layout, time.Now(), r.scope.Namespace, r.selected, r.output == outputWide), nil
@@ -204,6 +200,15 @@ func (r *request) render(o fleet.Overview) (string, error) {
 		return fmt.Sprintf("No container of pod %s/%s fails to pull its image.\n", r.scope.Namespace, r.scope.Name), nil
 	}
 	return o.Pods[0].Story(r.layout, time.Now(), r.output == outputWide), nil
+}
+
+// marshal returns a document as JSON or YAML.
+func marshal(v any, output string) (string, error) {
+	if output == outputYAML {
+		out, err := yaml.Marshal(v)
+		return string(out), err
+	}
+	return encode(v, "  ")
 }
 
 // encode writes JSON without escaping the <placeholders> in remedies.

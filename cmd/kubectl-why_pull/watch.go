@@ -195,16 +195,17 @@ func lines(before, after fleet.Overview, shown bool, all *fleet.View) []string {
 	case !shown && len(after.Pods) == 0:
 		return []string{after.None("") + "\n"}
 	}
+	was, is := linesOf(before), linesOf(after)
 	for _, p := range after.Pods {
-		for _, line := range p.Lines() {
-			if !slices.Contains(linesOf(before, p.Key()), line) {
+		for _, line := range is[p.Key()] {
+			if !slices.Contains(was[p.Key()], line) {
 				out = append(out, line+"\n")
 			}
 		}
 	}
 	for _, p := range before.Pods {
 		switch {
-		case linesOf(after, p.Key()) != nil:
+		case is[p.Key()] != nil:
 		case all.Has(p.Key()):
 			out = append(out, fmt.Sprintf("%s: no longer selected\n", report.Printable(p.Key())))
 		default:
@@ -214,13 +215,13 @@ func lines(before, after fleet.Overview, shown bool, all *fleet.View) []string {
 	return out
 }
 
-func linesOf(o fleet.Overview, key string) []string {
+// linesOf returns the lines of each pod, by its key.
+func linesOf(o fleet.Overview) map[string][]string {
+	out := map[string][]string{}
 	for _, p := range o.Pods {
-		if p.Key() == key {
-			return p.Lines()
-		}
+		out[p.Key()] = p.Lines()
 	}
-	return nil
+	return out
 }
 
 // stateOf returns what a pod that is no longer in an overview is no longer.
