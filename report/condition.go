@@ -48,13 +48,6 @@ func (p *Publisher) condition(u podwatch.Update, state *podState, verdicts []dia
 	return &c
 }
 
-// wrote records that the condition, if any, has been written.
-func (t *podState) wrote(c *corev1.PodCondition) {
-	if c != nil {
-		t.condition = c
-	}
-}
-
 // pullable returns the condition among others; nil if it is not there.
 func pullable(all []corev1.PodCondition) *corev1.PodCondition {
 	for i := range all {

@@ -351,7 +351,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	if err := p.write(ctx, u, kube.PodChange{Annotations: patch, Condition: condition}); err != nil {
 		return false, err
 	}
-	state.wrote(condition)
+	state.condition = cmp.Or(condition, state.condition)
 	state.content, state.source, state.causes, state.at = digestOf(now.content), source, causes, p.now()
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
@@ -476,7 +476,7 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 	}
 	fresh.unsaid, fresh.refusals, fresh.condition = state.unsaid, state.refusals, state.condition
 	*state = *fresh
-	state.wrote(condition)
+	state.condition = cmp.Or(condition, state.condition)
 	if failed {
 		p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
 	}

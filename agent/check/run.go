@@ -87,10 +87,7 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 	}
 	probes := c.probes
 	probes.Found = func(f diagnosis.Failure, e ...diagnosis.Evidence) {
-		i, err := strconv.Atoi(f.UID)
-		if err != nil || i >= len(exams) {
-			return
-		}
+		i, _ := strconv.Atoi(f.UID) // is set below
 		select {
 		case exams[i].live <- e:
 		case <-ctx.Done():
@@ -106,7 +103,7 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 		go func() {
 			for i := range next {
 				f := targets[i].failure
-				f.UID = strconv.Itoa(i) // identifies the target in Found
+				f.UID = strconv.Itoa(i)
 				first, all := collector.Collect(ctx, f, false)
 				exams[i].first <- first
 				exams[i].all <- <-all

@@ -30,14 +30,10 @@ func (o Overview) Table(l Layout, now time.Time, namespace, selection string, wi
 	for i := range o.Groups {
 		g := &o.Groups[i]
 		b.WriteString(l.headline(g))
-		if line := g.summaryLine(); line != "" {
-			b.WriteString(wrap(line, "  ", l.Width))
-		}
-		if line := g.ownersLine(); line != "" {
-			b.WriteString(wrap(line, "  ", l.Width))
-		}
-		if line := fleetLine(g.images(), g.RunsOn, g.PointsTo); line != "" {
-			b.WriteString(wrap(line, "  ", l.Width))
+		for _, line := range []string{g.summaryLine(), g.ownersLine(), fleetLine(g.images(), g.RunsOn, g.PointsTo)} {
+			if line != "" {
+				b.WriteString(wrap(line, "  ", l.Width))
+			}
 		}
 		b.WriteString(l.members(g, now, namespace == "", wide) + "\n")
 	}
