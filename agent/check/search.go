@@ -104,11 +104,11 @@ func (s *search) visit(value any, path []string) error {
 }
 
 func (s *search) visitObject(m map[string]any, path []string) error {
-	spec, found, err := s.podIn(m, path)
+	spec, err := s.podIn(m, path)
 	if err != nil {
 		return fmt.Errorf("%s looks like a pod template: %w", strings.Join(path, "."), err)
 	}
-	if found {
+	if containers(spec) > 0 {
 		if s.found = append(s.found, spec); len(s.found) > maxPods {
 			return fmt.Errorf("more than %d pods", maxPods)
 		}
@@ -122,19 +122,18 @@ func (s *search) visitObject(m map[string]any, path []string) error {
 	return nil
 }
 
-// podIn returns the pod that an object in another is.
-func (s *search) podIn(m map[string]any, path []string) (spec corev1.PodSpec, found bool, err error) {
-	if _, there := m["containers"]; there && inTemplate(path) {
+// podIn returns the pod that an object in another is; without containers if it is none.
+func (s *search) podIn(m map[string]any, path []string) (spec corev1.PodSpec, err error) {
+	_, there := m["containers"]
+	switch {
+	case there && inTemplate(path):
 		err = recode(m, &spec)
-		return spec, err == nil && containers(spec) > 0, err
+	case len(withImages(m["containers"])) > 0:
+		err = recode(loose(m), &spec)
+	case s.tekton:
+		err = recode(map[string]any{"containers": tektonTask(m)}, &spec)
 	}
-	if len(withImages(m["containers"])) > 0 {
-		return loose(m)
-	}
-	if s.tekton {
-		return tektonTask(m)
-	}
-	return spec, false, nil
+	return spec, err
 }
 
 // inTemplate reports whether a path ends at a pod template's spec.
@@ -152,9 +151,9 @@ func recode(from any, into any) error {
 	return kjson.UnmarshalCaseSensitivePreserveInts(data, into)
 }
 
-// loose returns the pod in an object of which not every field needs to be a pod's:
+// loose returns what is of a pod in an object of which not every field needs to be a pod's:
 // an operator's own object with a few of its fields.
-func loose(m map[string]any) (spec corev1.PodSpec, found bool, err error) {
+func loose(m map[string]any) map[string]any {
 	out := map[string]any{}
 	for _, key := range []string{"containers", "initContainers"} {
 		out[key] = withImages(m[key])
@@ -165,8 +164,7 @@ func loose(m map[string]any) (spec corev1.PodSpec, found bool, err error) {
 			out[key] = m[key]
 		}
 	}
-	err = recode(out, &spec)
-	return spec, err == nil && containers(spec) > 0, err
+	return out
 }
 
 // withImages returns what matters of the containers in a list that name an image.
@@ -189,12 +187,12 @@ func withImages(list any) []map[string]any {
 	return out
 }
 
-// tektonTask returns the pod of a Tekton task: its steps and sidecars. A step without
-// an image has the step template's.
-func tektonTask(m map[string]any) (spec corev1.PodSpec, found bool, err error) {
+// tektonTask returns the containers of a Tekton task: its steps and sidecars; none of
+// anything else. A step without an image has the step template's.
+func tektonTask(m map[string]any) []map[string]any {
 	steps, isTask := m["steps"].([]any)
 	if !isTask {
-		return spec, false, nil
+		return nil
 	}
 	template, _ := m["stepTemplate"].(map[string]any)
 	for _, step := range steps {
@@ -202,9 +200,7 @@ func tektonTask(m map[string]any) (spec corev1.PodSpec, found bool, err error) {
 			step["image"] = template["image"]
 		}
 	}
-	all := append(withImages(steps), withImages(m["sidecars"])...)
-	err = recode(map[string]any{"containers": all}, &spec)
-	return spec, err == nil && len(all) > 0, err
+	return append(withImages(steps), withImages(m["sidecars"])...)
 }
 
 // tektonIdentity sets the pull secrets and the service account of a run's pods.
