@@ -10,11 +10,8 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Limits of an answer.
-const (
-	maxAddresses = 8
-	maxAsked     = 128
-)
+// maxAddresses limits the addresses of an answer.
+const maxAddresses = 8
 
 // Code is the result of one query to one server, or of a lookup.
 type Code string
@@ -28,7 +25,7 @@ const (
 	Refused        Code = "REFUSED"
 	NotImplemented Code = "NOTIMP"
 	FormatError    Code = "FORMERR"
-	OtherRcode     Code = "OtherRcode"  // any other response code; see Reply.Rcode
+	OtherRcode     Code = "OtherRcode"  // any other response code; see reply.Rcode
 	Lame           Code = "Lame"        // lame: not authoritative for the name, and offers no recursion
 	Malformed      Code = "Malformed"   // not a valid response to the query
 	Truncated      Code = "Truncated"   // too long for UDP, and TCP failed
@@ -56,13 +53,14 @@ func rcodeName(n int) string {
 	return rcodes[n]
 }
 
-// Reply is a server's reply to one query.
-type Reply struct {
-	Server string // host:port
-	Name   string // the queried name, without the trailing dot
-	Type   string // "A" or "AAAA"
-	Code   Code
-	Rcode  int // DNS response code; 0 if there was no response
+// reply is a server's reply to one query.
+type reply struct {
+	Server    string // host:port
+	Name      string // the queried name, without the trailing dot
+	Code      Code
+	Rcode     int // DNS response code; 0 if there was no response
+	Addresses []netip.Addr
+	Canonical string // as in Answer
 }
 
 // Answer is the result of one lookup.
@@ -96,31 +94,21 @@ type Answer struct {
 	// Unknown reports whether the lookup did not run or did not complete. Fault
 	// and Addresses are then empty.
 	Unknown bool
-	// Asked holds all replies in the order of names and servers, A before AAAA;
-	// at most 128.
-	Asked []Reply
-}
-
-// result is a reply with its records.
-type result struct {
-	Reply
-	addrs     []netip.Addr
-	canonical string
 }
 
 // failed reports whether the server did not settle the query, so that the next
 // one is asked.
-func (r Reply) failed() bool {
+func (r reply) failed() bool {
 	return r.Code != Success && r.Code != NoData && r.Code != NameError
 }
 
 // silent reports whether there was no response at all.
-func (r Reply) silent() bool {
+func (r reply) silent() bool {
 	return r.Code == Timeout || r.Code == PortClosed || r.Code == Unreachable
 }
 
 // words describes a reply in a few words.
-func (r Reply) words() string {
+func (r reply) words() string {
 	switch r.Code {
 	case Success:
 		return ""
@@ -150,24 +138,24 @@ func (r Reply) words() string {
 // merge combines the replies for both record types: any address is a success, a
 // name that does not exist has neither type (RFC 8020), and any failure
 // outweighs an empty reply.
-func merge(results []result) Answer {
+func merge(replies []reply) Answer {
 	var a Answer
-	for _, r := range results {
-		if len(r.addrs) > 0 && a.Server == "" {
+	for _, r := range replies {
+		if len(r.Addresses) > 0 && a.Server == "" {
 			a = r.answer("")
 		}
-		a.Addresses = append(a.Addresses, r.addrs...)
+		a.Addresses = append(a.Addresses, r.Addresses...)
 	}
 	if a.Addresses = sortAndLimit(a.Addresses); len(a.Addresses) > 0 {
 		return a
 	}
-	return worst(results)
+	return worst(replies)
 }
 
 // worst returns the answer for replies without addresses.
-func worst(results []result) Answer {
+func worst(replies []reply) Answer {
 	var out Answer
-	for _, r := range results {
+	for _, r := range replies {
 		switch {
 		case r.Code == NameError:
 			a := r.answer(diagnosis.FaultNameNotFound)
@@ -185,8 +173,8 @@ func worst(results []result) Answer {
 	return out
 }
 
-func (r result) answer(fault diagnosis.Fault) Answer {
-	return Answer{Fault: fault, Code: r.Code, Server: r.Server, Name: r.Name, Canonical: r.canonical, Why: r.words()}
+func (r reply) answer(fault diagnosis.Fault) Answer {
+	return Answer{Fault: fault, Code: r.Code, Server: r.Server, Name: r.Name, Canonical: r.Canonical, Why: r.words()}
 }
 
 func sortAndLimit(addrs []netip.Addr) []netip.Addr {

@@ -1,9 +1,14 @@
 package dns
 
 import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,7 +61,7 @@ func wellFormed(t *testing.T, a Answer) {
 	if n != 1 || a.Code == "" {
 		t.Errorf("not one of good, bad and unknown: %+v", a)
 	}
-	if len(a.Addresses) > maxAddresses || len(a.Asked) > maxAsked || !slices.IsSortedFunc(a.Addresses, netip.Addr.Compare) {
+	if len(a.Addresses) > maxAddresses || !slices.IsSortedFunc(a.Addresses, netip.Addr.Compare) {
 		t.Errorf("not bounded or sorted: %+v", a)
 	}
 	for _, name := range []string{a.Name, a.Canonical} {
@@ -68,14 +73,27 @@ func wellFormed(t *testing.T, a Answer) {
 
 var wantLines = asserttest.Lines
 
-// codes returns the replies as "server name type code".
-func codes(a Answer) []string {
-	var out []string
-	for _, r := range a.Asked {
-		host := netip.MustParseAddrPort(r.Server).Addr().String()
-		out = append(out, host+" "+r.Name+" "+r.Type+" "+string(r.Code))
+// counting has a view count how often it dials each server. The function that it returns
+// returns the counts since its last call, as "address times".
+func counting(v *View) func() []string {
+	var mu sync.Mutex
+	times := map[string]int{}
+	v.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		times[netip.MustParseAddrPort(address).Addr().String()]++
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	return out
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		var out []string
+		for _, address := range slices.Sorted(maps.Keys(times)) {
+			out = append(out, fmt.Sprint(address, " ", times[address]))
+		}
+		clear(times)
+		return out
+	}
 }
 
 // noGoroutinesLeft fails the test if it ends with more goroutines of this

@@ -31,10 +31,10 @@ var (
 )
 
 // exchange sends one query to one server.
-func (q *lookup) exchange(ctx context.Context, server, name string, kind dnsmessage.Type) result {
+func (q *lookup) exchange(ctx context.Context, server, name string, kind dnsmessage.Type) reply {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
-	r := result{Reply: Reply{Server: server, Name: strings.TrimSuffix(name, "."), Type: strings.TrimPrefix(kind.String(), "Type")}}
+	r := reply{Server: server, Name: strings.TrimSuffix(name, ".")}
 	m := newQuestion(name, kind)
 	resp, err := q.send(ctx, server, m)
 	if err == nil && resp.RCode == dnsmessage.RCodeFormatError { // RFC 6891, section 7
@@ -85,20 +85,20 @@ func codeOf(ctx context.Context, err error) Code {
 }
 
 // read takes the addresses and the code from a response.
-func (r *result) read(resp *dnsmessage.Message, name string, kind dnsmessage.Type) {
+func (r *reply) read(resp *dnsmessage.Message, name string, kind dnsmessage.Type) {
 	r.Rcode = int(resp.RCode)
-	r.canonical = chainEnd(name, resp.Answers)
+	r.Canonical = chainEnd(name, resp.Answers)
 	if resp.RCode != dnsmessage.RCodeSuccess {
 		r.Code = rcode(r.Rcode)
 		return
 	}
 	for _, rr := range resp.Answers {
 		if a, ok := address(rr, kind); ok {
-			r.addrs = append(r.addrs, a)
+			r.Addresses = append(r.Addresses, a)
 		}
 	}
 	switch {
-	case len(r.addrs) > 0:
+	case len(r.Addresses) > 0:
 		r.Code = Success
 	case len(resp.Answers) == 0 && len(resp.Additionals) == 0 && !resp.Authoritative && !resp.RecursionAvailable:
 		r.Code = Lame // like checkHeader of Go's resolver and send_dg of the C library

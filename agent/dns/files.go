@@ -9,21 +9,6 @@ import (
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
-// Note describes something unusual about a view.
-type Note string
-
-// The notes.
-const (
-	// NoteNoConfig means that resolv.conf cannot be read, so no server is
-	// known.
-	NoteNoConfig Note = "NoConfig"
-	// NoteOwnConfig means that the node's resolv.conf is outside of what is
-	// mounted, so this process's own was read.
-	NoteOwnConfig Note = "OwnConfig"
-	// NoteOwnHosts means the same for the hosts file.
-	NoteOwnHosts Note = "OwnHosts"
-)
-
 // The files of a machine and their size limits.
 const (
 	configFile = "/etc/resolv.conf"
@@ -39,30 +24,19 @@ const (
 // FromFiles returns the view of the machine whose file system is mounted at
 // root; "/" or "" means this machine. Symbolic links are resolved inside root.
 // A file that cannot be opened there, for example because a link points outside
-// of what is mounted, is read from this machine instead, with a note. A missing
-// hosts file counts as empty.
+// of what is mounted, is read from this machine instead. A missing hosts file
+// counts as empty.
 func FromFiles(root string) View {
 	files := files{host: hostfs.New(root)}
-	v := View{}
-	text, own, err := files.read(hostsFile, maxHosts)
-	if err == nil {
-		v.Hosts = ParseHosts(text)
-	}
+	hosts, _, _ := files.read(hostsFile, maxHosts)
+	config, own, err := files.read(configFile, maxConfig)
 	if own {
-		v.Notes = append(v.Notes, NoteOwnHosts)
-	}
-	if text, own, err = files.read(configFile, maxConfig); err != nil {
-		v.Notes = append(v.Notes, NoteNoConfig)
-	}
-	if own {
-		v.Notes = append(v.Notes, NoteOwnConfig)
 		files.host = hostfs.New("/")
 	}
-	v.Config = ParseConfig(text)
+	v := View{Config: ParseConfig(config), Unconfigured: err != nil, Hosts: ParseHosts(hosts)}
 	if slices.ContainsFunc(v.Servers, isStub) {
 		v.Upstream = files.upstream()
 	}
-	slices.Sort(v.Notes)
 	return v
 }
 

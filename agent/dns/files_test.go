@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,7 +70,7 @@ func TestFromFiles(t *testing.T) {
 		files    map[string]string
 		server   string
 		upstream string
-		notes    []Note
+		none     bool
 	}{
 		"plain":              {files: map[string]string{"etc/resolv.conf": conf}, server: "10.0.0.53"},
 		"relative link":      {files: map[string]string{"etc/resolv.conf": "-> ../run/r.conf", "run/r.conf": conf}, server: "10.0.0.53"},
@@ -87,7 +86,7 @@ func TestFromFiles(t *testing.T) {
 			server: "127.0.0.54", upstream: "10.0.0.2"},
 		"stub, not mounted":  {files: map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n"}, server: "127.0.0.53"},
 		"a cache of another": {files: map[string]string{"etc/resolv.conf": "nameserver 169.254.20.10\n", "run/systemd/resolve/resolv.conf": "nameserver 10.0.0.2\n"}, server: "169.254.20.10"},
-		"a directory":        {files: map[string]string{"etc/resolv.conf/x": ""}, notes: []Note{NoteNoConfig}},
+		"a directory":        {files: map[string]string{"etc/resolv.conf/x": ""}, none: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,8 +96,8 @@ func TestFromFiles(t *testing.T) {
 				tc.files["system/etc/hosts"] = "10.0.0.7 table.test\n"
 			}
 			v := FromFiles(hostfstest.New(t, tc.files))
-			if texts(v.Servers) != tc.server || texts(v.Upstream) != tc.upstream || !slices.Equal(v.Notes, tc.notes) {
-				t.Errorf("servers %v, upstream %v, notes %v", v.Servers, v.Upstream, v.Notes)
+			if texts(v.Servers) != tc.server || texts(v.Upstream) != tc.upstream || v.Unconfigured != tc.none {
+				t.Errorf("servers %v, upstream %v, unconfigured %t", v.Servers, v.Upstream, v.Unconfigured)
 			}
 			if got := v.Lookup(t.Context(), "table.test"); texts(got.Addresses) != "10.0.0.7" {
 				t.Errorf("answer %+v", got)
@@ -112,13 +111,12 @@ func TestUnconfigured(t *testing.T) {
 	t.Parallel()
 	got := FromFiles(hostfstest.New(t, map[string]string{"etc/resolv.conf/x": ""})).Lookup(t.Context(), "hub.test")
 	wantAnswer(t, got, "", "", "whypull cannot read resolv.conf")
-	if got.Code != Unconfigured || len(got.Asked) > 0 {
+	if got.Code != Unconfigured {
 		t.Errorf("answer %+v", got)
 	}
 }
 
-// This machine's own files are read if the node's cannot be opened, and a note
-// says so.
+// This machine's own files are read if the node's cannot be opened.
 func TestOwnFiles(t *testing.T) {
 	t.Parallel()
 	own, err := os.ReadFile("/etc/resolv.conf")
@@ -130,13 +128,12 @@ func TestOwnFiles(t *testing.T) {
 	}
 	want := show(ParseConfig(own))
 	loop := map[string]string{"etc/resolv.conf": "-> /etc/loop", "etc/loop": "-> /etc/loop"}
-	for root, notes := range map[string][]Note{
-		"": nil, "/": nil, t.TempDir(): {NoteOwnConfig, NoteOwnHosts}, hostfstest.New(t, loop): {NoteOwnConfig, NoteOwnHosts},
-		hostfstest.New(t, map[string]string{"etc/hosts": "", "etc/resolv.conf": "-> /run/systemd/resolve/stub-resolv.conf"}): {NoteOwnConfig},
+	for _, root := range []string{
+		"", "/", t.TempDir(), hostfstest.New(t, loop),
+		hostfstest.New(t, map[string]string{"etc/hosts": "", "etc/resolv.conf": "-> /run/systemd/resolve/stub-resolv.conf"}),
 	} {
-		v := FromFiles(root)
-		if show(v.Config) != want || !slices.Equal(v.Notes, notes) {
-			t.Errorf("root %q: %s, notes %v", root, show(v.Config), v.Notes)
+		if v := FromFiles(root); show(v.Config) != want || v.Unconfigured {
+			t.Errorf("root %q: %s, unconfigured %t", root, show(v.Config), v.Unconfigured)
 		}
 	}
 	if _, _, err := (files{host: hostfs.New(t.TempDir())}).read("/etc/no-such-file", 10); err == nil {
@@ -154,8 +151,8 @@ func TestHostileFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := FromFiles(root)
-	if !slices.Equal(v.Notes, []Note{NoteNoConfig}) {
-		t.Errorf("notes %v of a pipe", v.Notes)
+	if !v.Unconfigured {
+		t.Error("a pipe was read")
 	}
 	for host, want := range map[string]string{"early.test": "10.0.0.1", "x.test": "10.0.0.2", "late.test": ""} {
 		if got := texts(v.Hosts.Addresses(host)); got != want {
@@ -227,13 +224,13 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatal(err)
 		}
 		resp, err := q.receive()
-		r := result{Reply: Reply{Server: "10.0.0.53:53", Name: "hub.test", Type: "A"}}
+		r := reply{Server: "10.0.0.53:53", Name: "hub.test"}
 		if err != nil {
 			r.Code = codeOf(t.Context(), err)
 		} else {
 			r.read(resp, "hub.test.", dnsmessage.TypeA)
 		}
-		wellFormed(t, merge([]result{r}))
+		wellFormed(t, merge([]reply{r}))
 	})
 }
 

@@ -25,7 +25,6 @@ type lookup struct {
 	timeout  time.Duration
 
 	servers []server // in the order in which to ask them next
-	asked   []Reply
 }
 
 type server struct {
@@ -71,7 +70,7 @@ func incomplete(all []outcome) Answer {
 			return t.Answer
 		}
 	}
-	return Answer{Code: NotAsked, Why: Reply{Code: NotAsked}.words(), Unknown: true}
+	return Answer{Code: NotAsked, Why: reply{Code: NotAsked}.words(), Unknown: true}
 }
 
 // endsSearch reports whether the C library leaves the search list after this
@@ -125,7 +124,7 @@ func verdictC(all []outcome) Answer {
 // resolver asks the next server even if the first returned addresses of the
 // other type; that would cost time and not change the answer.
 func (q *lookup) ask(ctx context.Context, name string) (a Answer, asked bool) {
-	latest := make([]result, len(q.kinds))
+	latest := make([]reply, len(q.kinds))
 	for _, s := range slices.Clone(q.servers) {
 		if ctx.Err() != nil {
 			break
@@ -142,7 +141,7 @@ func (q *lookup) ask(ctx context.Context, name string) (a Answer, asked bool) {
 
 // askServer asks one server for all record types that are not settled,
 // concurrently.
-func (q *lookup) askServer(ctx context.Context, addr, name string, latest []result) {
+func (q *lookup) askServer(ctx context.Context, addr, name string, latest []reply) {
 	var wg sync.WaitGroup
 	var now []int
 	for i := range latest {
@@ -154,12 +153,8 @@ func (q *lookup) askServer(ctx context.Context, addr, name string, latest []resu
 	wg.Wait()
 	silent, strikes := true, 1
 	for _, i := range now {
-		r := latest[i].Reply
-		if len(q.asked) < maxAsked {
-			q.asked = append(q.asked, r)
-		}
-		silent = silent && r.silent()
-		if r.Code != Timeout {
+		silent = silent && latest[i].silent()
+		if latest[i].Code != Timeout {
 			strikes = maxStrikes
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -46,8 +45,8 @@ type View struct {
 	// Upstream holds the servers that systemd-resolved forwards to when its
 	// stub is one of Servers; empty if there is no stub or they are not known.
 	Upstream []netip.Addr
-	// Notes lists what is unusual about the view, sorted.
-	Notes []Note
+	// Unconfigured reports whether resolv.conf cannot be read, so no server is known.
+	Unconfigured bool
 	// ServerTimeout limits the time spent on one server for one name, in
 	// addition to the configuration's own timeout; 0 means 2 s, or 4 s if there is only one.
 	ServerTimeout time.Duration
@@ -69,16 +68,14 @@ func (v View) Lookup(ctx context.Context, host string) Answer {
 	if addrs := v.Hosts.Addresses(host); len(addrs) > 0 {
 		return Answer{Addresses: addrs, Code: HostsFile, Name: strings.TrimSuffix(host, "."), Why: "the hosts file"}
 	}
-	if slices.Contains(v.Notes, NoteNoConfig) { // the view's own resolver may still work
+	if v.Unconfigured { // the view's own resolver may still work
 		return Answer{Code: Unconfigured, Why: "whypull cannot read resolv.conf", Unknown: true}
 	}
 	names := v.candidates(host)
 	if !isName(host) || len(names) == 0 {
 		return Answer{Fault: diagnosis.FaultNameNotFound, Code: InvalidName, Why: "it is not a valid host name"}
 	}
-	q := v.lookup()
-	a := q.search(ctx, names)
-	a.Asked = q.asked
+	a := v.lookup().search(ctx, names)
 	if server, err := netip.ParseAddrPort(a.Server); err == nil && isStub(server.Addr()) {
 		a.Upstream = v.Upstream
 	}
