@@ -5,7 +5,8 @@ package imagecheck
 import (
 	"cmp"
 	"context"
-	"hash/fnv"
+	"crypto/sha256"
+	"encoding/binary"
 	"log/slog"
 	"maps"
 	"slices"
@@ -155,20 +156,12 @@ func New(o Options, prober Prober, publisher Publisher) *Checker {
 // Slot returns the first time after now at which the check of an image is due on a node:
 // the same times for each run of the agent, and others for other images and nodes.
 func Slot(node, image string, every time.Duration, now time.Time) time.Time {
-	sum := fnv.New64a()
-	_, _ = sum.Write([]byte(node + "\x00" + image))                                // never fails
-	at := now.Truncate(every).Add(time.Duration(mix(sum.Sum64()) % uint64(every))) //nolint:gosec // intervals are positive
+	sum := sha256.Sum256([]byte(node + "\x00" + image))
+	at := now.Truncate(every).Add(time.Duration(binary.BigEndian.Uint64(sum[:]) % uint64(every))) //nolint:gosec // intervals are positive
 	if !at.After(now) {
 		at = at.Add(every)
 	}
 	return at
-}
-
-// mix spreads similar hashes (the finalizer of SplitMix64).
-func mix(h uint64) uint64 {
-	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
-	h = (h ^ h>>27) * 0x94d049bb133111eb
-	return h ^ h>>31
 }
 
 func (c *Checker) slot(k key, every time.Duration) time.Time {
@@ -471,22 +464,16 @@ func (c *Checker) unsettle(i *image) {
 	}
 }
 
-// publication is what is to be published of one pod.
-type publication struct {
-	pod      podwatch.RunningPod
-	verdicts []diagnosis.Verdict
-}
-
 // publish publishes the pods that are not settled.
 func (c *Checker) publish(ctx context.Context) {
 	c.adopt()
 	for _, uid := range c.unsettled() {
-		p, ready := c.publicationOf(uid)
+		pod, verdicts, ready := c.unpublished(uid)
 		if !ready || ctx.Err() != nil {
 			continue
 		}
-		if err := c.publisher.Unavailable(ctx, p.pod, p.verdicts); err != nil {
-			c.Log.Warn("publish unavailable images failed", "namespace", p.pod.Namespace, "pod", p.pod.Name, "err", err)
+		if err := c.publisher.Unavailable(ctx, pod, verdicts); err != nil {
+			c.Log.Warn("publish unavailable images failed", "namespace", pod.Namespace, "pod", pod.Name, "err", err)
 			c.delay(uid)
 			continue
 		}
@@ -545,29 +532,28 @@ func (c *Checker) unsettled() []string {
 	return out
 }
 
-// publicationOf returns what is to be published of a pod, and marks it as settled. It is
+// unpublished returns what is to be published of a pod, and marks it as settled. It is
 // not ready while a finding of an earlier run of the agent has not been examined again.
-func (c *Checker) publicationOf(uid string) (publication, bool) {
+func (c *Checker) unpublished(uid string) (_ podwatch.RunningPod, verdicts []diagnosis.Verdict, ready bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pods[uid]
 	if p == nil {
-		return publication{}, false
+		return podwatch.RunningPod{}, nil, false
 	}
-	out := publication{pod: p.RunningPod}
 	for _, f := range p.Images {
 		i := c.images[keyOf(f)]
 		switch {
 		case i == nil || i.cause == "":
 			continue
 		case i.evidence == nil:
-			return publication{}, false
+			return podwatch.RunningPod{}, nil, false
 		}
 		f.Platform, f.Since = c.Platform, i.since
-		out.verdicts = append(out.verdicts, diagnosis.Diagnose(f, i.evidence))
+		verdicts = append(verdicts, diagnosis.Diagnose(f, i.evidence))
 	}
 	p.settled = true
-	return out, true
+	return p.RunningPod, verdicts, true
 }
 
 // delay has a pod published again later.

@@ -36,10 +36,11 @@ type Lookup struct {
 	Secrets []SecretState
 	// Node is the state of the node's file, named by its path; nil if there is none.
 	Node *SecretState
-	// Broken is a *MalformedError if one of the secrets makes the kubelet give up on
-	// all images of the pod for which it needs credentials, whatever is in the other
-	// secrets. Credentials is then empty; the states still show what would match once
-	// the secret is fixed.
+	// Broken names the first secret that makes the kubelet give up on all images of the
+	// pod for which it needs credentials, whatever is in the other secrets; nil if none
+	// does. It has no content of the secret. Credentials is then empty; the states still
+	// show what would match once the secret is fixed. Since 1.33 the kubelet writes the
+	// raw text of its own error into the container's waiting reason.
 	Broken error
 }
 
@@ -83,19 +84,6 @@ type Entry struct {
 	// Text is a sentence on Why or Doubt, without content.
 	Text string
 }
-
-// MalformedError is the error of a pull secret that makes the kubelet's whole lookup
-// fail. Its text has no content of the secret. Since 1.33 the kubelet writes the raw
-// text of its own error into the container's waiting reason.
-type MalformedError struct {
-	// Secret is the secret's name.
-	Secret string
-	// Reason is the sentence of the secret's SecretState.
-	Reason string
-}
-
-// Error implements error.
-func (e *MalformedError) Error() string { return fmt.Sprintf("pull secret %q: %s", e.Secret, e.Reason) }
 
 // Find looks the image up in the sources. It returns an error only if the image does
 // not parse.
@@ -142,7 +130,7 @@ func (l *Lookup) addNode(from Sources, t target) {
 func firstBroken(contents []content) error {
 	for _, c := range contents {
 		if c.problem == Malformed {
-			return &MalformedError{Secret: c.name, Reason: c.reason}
+			return fmt.Errorf("pull secret %q: %s", c.name, c.reason)
 		}
 	}
 	return nil

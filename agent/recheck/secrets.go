@@ -108,13 +108,6 @@ func (w *Watch) follow(s secret) {
 // soon returns the time until a first poll.
 func soon() time.Duration { return every - rand.N(jitter) } //nolint:gosec // jitter, not a secret
 
-func (w *Watch) unfollow(s secret) {
-	if stop := w.followed[s].stop; stop != nil {
-		stop()
-	}
-	delete(w.followed, s)
-}
-
 // tell has the changes acted upon.
 func (w *Watch) tell() {
 	select {

@@ -225,11 +225,12 @@ func (w *Watch) forget(failing []diagnosis.Failure) {
 			needed[s] = true
 		}
 	}
-	for s := range w.followed {
-		if !needed[s] {
-			w.unfollow(s)
+	maps.DeleteFunc(w.followed, func(s secret, f *following) bool {
+		if !needed[s] && f.stop != nil {
+			f.stop()
 		}
-	}
+		return !needed[s]
+	})
 }
 
 // changed returns the UIDs of the pods to examine, in the order of the failures,
