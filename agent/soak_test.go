@@ -89,13 +89,13 @@ func (v *verdicts) wait(t *testing.T, what string, happened func() bool) {
 // secrets are those of every namespace, by name.
 type secrets map[string]string // the contents
 
-func (s secrets) Secret(_ context.Context, namespace, name string) (kube.Secret, error) {
+func (s secrets) Secret(_ context.Context, _, name string) (kube.Secret, error) {
 	content, ok := s[name]
 	if !ok {
 		return kube.Secret{}, kube.ErrNotFound
 	}
 	return kube.Secret{
-		Namespace: namespace, Name: name, Type: keyring.TypeDockerConfigJSON,
+		Type: keyring.TypeDockerConfigJSON,
 		Data: credential.Redact(map[string][]byte{keyring.DataDockerConfigJSON: []byte(content)}),
 	}, nil
 }
@@ -205,11 +205,7 @@ func TestHostileNeighbors(t *testing.T) {
 		cancel()
 		<-stopped
 	}()
-	watch := func(p *corev1.Pod) {
-		if err := tracker.Update(p); err != nil {
-			t.Fatal(err)
-		}
-	}
+	watch := tracker.Update
 
 	const refused = "failed to resolve image: unexpected status from HEAD request: 401 Unauthorized"
 	watch(failing("evil", "names", hanging.Host+"/names:1", refused, slices.Repeat([]string{"evil0"}, 100_000)...))

@@ -254,7 +254,7 @@ func (o *objects) addSecret(d document, h header) error {
 		o.note("%s: secret %s in namespace %s is defined twice; the last one counts", d.at, k.name, k.namespace)
 	}
 	o.secrets[k] = kube.Secret{
-		Namespace: k.namespace, Name: k.name, Type: string(cmp.Or(s.Type, corev1.SecretTypeOpaque)), UID: string(s.UID),
+		Type: string(cmp.Or(s.Type, corev1.SecretTypeOpaque)), UID: string(s.UID),
 		Changed: kube.Changed(s.ObjectMeta), Data: credential.Redact(s.Data),
 	}
 	return nil

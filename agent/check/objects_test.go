@@ -199,7 +199,7 @@ stringData: {b: plain}
 {apiVersion: v1, kind: Secret, type: t, metadata: {name: s, namespace: a}}
 `)
 	got, err := fromFiles{o}.Secret(t.Context(), "default", "s")
-	want := kube.Secret{Namespace: "default", Name: "s", Type: "Opaque", UID: "u-1", Changed: time.Date(2026, 2, 2, 3, 4, 5, 0, time.UTC)}
+	want := kube.Secret{Type: "Opaque", UID: "u-1", Changed: time.Date(2026, 2, 2, 3, 4, 5, 0, time.UTC)}
 	if data := got.Data.Reveal(); string(data["a"]) != "u:p" || string(data["b"]) != "plain" || len(data) != 2 {
 		t.Errorf("data of %d keys", len(data))
 	}

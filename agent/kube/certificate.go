@@ -48,7 +48,7 @@ type kubeletTransport struct {
 	server      *url.URL
 	cfg         *rest.Config // the API server's address and authority, without credentials
 	certificate func() (tls.Certificate, error)
-	refused     *refusals // by certificate
+	refused     refusals // by certificate
 
 	mu        sync.Mutex
 	leaf      []byte // the certificate of transport

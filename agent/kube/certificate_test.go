@@ -23,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/cri/catest"
@@ -369,7 +370,7 @@ func TestImpersonationIsTriedAgainSoon(t *testing.T) {
 	read()
 	s.set(func() { s.impersonates = true })
 	read()
-	c.reading.keptRefusals.now = func() time.Time { return time.Now().Add(lastRetry) }
+	c.reading.keptRefusals.Clock = clocktesting.NewFakeClock(time.Now().Add(lastRetry))
 	read()
 	wantLines(t, "requests", s.seen(), impersonated, byCert, byCert, impersonated)
 	wantLines(t, "modes", ch.all, "kubelet", "impersonate")

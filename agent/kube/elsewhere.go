@@ -53,7 +53,7 @@ func (c *Client) ExistsElsewhere(ctx context.Context, namespace, secretName stri
 	case err != nil:
 		return false, fmt.Errorf("list secrets %s in all namespaces: %w", secretName, withoutContent(err))
 	}
-	c.listRefusals.forget("")
+	c.listRefusals.Reset("")
 	return slices.ContainsFunc(list.Items, func(m metav1.PartialObjectMetadata) bool {
 		return m.Name == secretName && m.Namespace != namespace
 	}), nil

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
@@ -95,13 +96,13 @@ func TestExistsElsewhereAgain(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { refuse(w, "secrets", "list") })
 	c := s.client(t, AccessAuto)
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c.listRefusals.now = func() time.Time { return now }
+	clock := clocktesting.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	c.listRefusals.Clock = clock
 	for _, step := range []struct {
 		wait  time.Duration
 		asked int
 	}{{0, 1}, {14 * time.Second, 1}, {time.Second, 2}, {29 * time.Second, 2}, {time.Second, 3}} {
-		now = now.Add(step.wait)
+		clock.Step(step.wait)
 		if _, err := c.ExistsElsewhere(t.Context(), "team", "pull"); !errors.Is(err, ErrNoAccess) {
 			t.Errorf("error %v", err)
 		}

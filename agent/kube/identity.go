@@ -15,9 +15,9 @@ import (
 // impersonation remembers where the API server refuses to let the agent impersonate
 // the node.
 type impersonation struct {
-	refusals     *refusals // where the agent's own account is allowed
-	keptRefusals *refusals // where the kubelet's certificate is accepted
-	bothRefused  *refusals // where all others are refused too
+	refusals     refusals // where the agent's own account is allowed
+	keptRefusals refusals // where the kubelet's certificate is accepted
+	bothRefused  refusals // where all others are refused too
 }
 
 func newImpersonation() impersonation {
@@ -51,8 +51,8 @@ func attempt[T any](c *Client, i *impersonation, namespace string, ask func(rest
 	if i.allowed(c.access, namespace) {
 		out, err = ask(c.asNode)
 	} else if out, by, err = unimpersonated(c, namespace, ask); by == AccessDirect && c.access != AccessDirect && apierrors.IsForbidden(err) {
-		i.refusals.forget(namespace) // the agent's own account is refused too
-		i.keptRefusals.forget(namespace)
+		i.refusals.Reset(namespace) // the agent's own account is refused too
+		i.keptRefusals.Reset(namespace)
 		by = AccessImpersonate
 		out, err = ask(c.asNode)
 	}

@@ -96,9 +96,9 @@ type Client struct {
 	reading      impersonation           // of reads, and of the watch on pods
 	watching     impersonation           // of watches on secrets, which need rights of their own
 	opening      flowcontrol.RateLimiter // of watches on secrets
-	listRefusals *refusals               // of listing secrets in all namespaces
+	listRefusals refusals                // of listing secrets in all namespaces
 	// of reading service accounts and requesting their tokens
-	tokenRefusals *refusals
+	tokenRefusals refusals
 	lag           time.Duration // authorizerLag
 	reads         *share.Cache[types.NamespacedName, *Secret]
 	inMemory      *share.Lanes // limits the secrets that are in memory as a whole
@@ -312,7 +312,7 @@ func (c *Client) PodWatch(listed func(*corev1.Pod) *metav1.PartialObjectMetadata
 
 // Secret is the part of a secret that image pulls need.
 type Secret struct {
-	Namespace, Name, Type, UID string
+	Type, UID string
 	// Version changes with each write, like the result of SecretVersion.
 	Version string
 	// Changed is the time of the last write according to the metadata; zero if
@@ -377,7 +377,7 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 	maps.DeleteFunc(s.Data, func(key string, _ []byte) bool {
 		return key != corev1.DockerConfigJsonKey && key != corev1.DockerConfigKey // the kubelet reads no other
 	})
-	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Manager: secretManager(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
+	return Secret{Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Manager: secretManager(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
 }
 
 // secretManager returns what a secret comes from: the owner that writes it, else what

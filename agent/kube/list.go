@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,7 +21,7 @@ import (
 func readList(r io.Reader, listed func(*corev1.Pod) *metav1.PartialObjectMetadata) (runtime.Object, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	var message []byte
-	read := func(number uint64, value *io.LimitedReader) (err error) {
+	read := func(number int32, value *io.LimitedReader) (err error) {
 		message, err = readAll(message, value)
 		switch {
 		case err != nil:
@@ -41,7 +42,7 @@ func readList(r io.Reader, listed func(*corev1.Pod) *metav1.PartialObjectMetadat
 	case string(start) != magic:
 		err = errMalformed
 	default:
-		err = eachField(r, func(number uint64, value *io.LimitedReader) error {
+		err = eachField(r, func(number int32, value *io.LimitedReader) error {
 			if number != unknownRaw {
 				return nil
 			}
@@ -56,7 +57,7 @@ func readList(r io.Reader, listed func(*corev1.Pod) *metav1.PartialObjectMetadat
 
 // eachField calls do for each field of a message, all of which have a length. It skips what
 // do does not read of the value.
-func eachField(r io.Reader, do func(number uint64, value *io.LimitedReader) error) error {
+func eachField(r io.Reader, do func(number int32, value *io.LimitedReader) error) error {
 	b := bufio.NewReader(r)
 	for {
 		key, err := binary.ReadUvarint(b)
@@ -67,14 +68,15 @@ func eachField(r io.Reader, do func(number uint64, value *io.LimitedReader) erro
 		if err == nil {
 			size, err = binary.ReadUvarint(b)
 		}
+		number, kind := protowire.DecodeTag(key)
 		switch {
 		case err != nil:
 			return err
-		case key&7 != kindBytes, size > math.MaxInt64:
+		case kind != protowire.BytesType, size > math.MaxInt64:
 			return errMalformed
 		}
 		value := &io.LimitedReader{R: b, N: int64(size)}
-		if err := do(key>>3, value); err != nil {
+		if err := do(int32(number), value); err != nil {
 			return err
 		}
 		if _, err := io.Copy(io.Discard, value); err != nil {

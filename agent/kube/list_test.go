@@ -2,7 +2,6 @@ package kube
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
@@ -27,10 +27,8 @@ func large(name string) *corev1.Pod {
 }
 
 // appendField appends a field with a length to a message.
-func appendField(message []byte, number uint64, value []byte) []byte {
-	message = binary.AppendUvarint(message, number<<3|kindBytes)
-	message = binary.AppendUvarint(message, uint64(len(value)))
-	return append(message, value...)
+func appendField(message []byte, number int32, value []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(message, protowire.Number(number), protowire.BytesType), value)
 }
 
 // heap returns how many bytes are in use.
@@ -88,8 +86,8 @@ func TestManyLargePods(t *testing.T) { // measures memory, so not in parallel
 			case r.URL.Query().Get("watch") == "":
 				w.Header().Set("Content-Type", apiruntime.ContentTypeProtobuf)
 				meta := appendField(nil, listMetadata, []byte("\x12\x014"))
-				start := binary.AppendUvarint([]byte(magic), unknownRaw<<3|kindBytes)
-				_, _ = w.Write(binary.AppendUvarint(start, uint64(len(meta)+count*len(item(0)))))
+				start := protowire.AppendTag([]byte(magic), protowire.Number(unknownRaw), protowire.BytesType)
+				_, _ = w.Write(protowire.AppendVarint(start, uint64(len(meta)+count*len(item(0)))))
 				for i := range count {
 					_, _ = w.Write(item(i))
 				}
@@ -187,7 +185,7 @@ func TestBrokenLists(t *testing.T) {
 	}
 	raw := func(content []byte) []byte { return appendField([]byte(magic), unknownRaw, content) }
 	ofLength := func(size uint64) []byte {
-		return binary.AppendUvarint(append([]byte(magic), byte(unknownRaw<<3|kindBytes)), size)
+		return protowire.AppendVarint(protowire.AppendTag([]byte(magic), protowire.Number(unknownRaw), protowire.BytesType), size)
 	}
 	for name, body := range map[string][]byte{
 		"nothing":                nil,
@@ -195,7 +193,7 @@ func TestBrokenLists(t *testing.T) {
 		"cut in an object":       whole[:len(whole)/2],
 		"no fields":              append([]byte(magic), bytes.Repeat([]byte{0xff}, 99)...),
 		"no length":              ofLength(1)[:len(magic)+1],
-		"a number":               append([]byte(magic), byte(unknownRaw<<3|kindVarint), 1),
+		"a number":               append(protowire.AppendTag([]byte(magic), protowire.Number(unknownRaw), protowire.VarintType), 1),
 		"negative length":        ofLength(1 << 63),
 		"no end":                 ofLength(99),
 		"cut behind an object":   append(ofLength(99), appendField(nil, listMetadata, nil)...),

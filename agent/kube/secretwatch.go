@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 
@@ -125,13 +125,8 @@ func versionIn(e watch.Event, name string) (string, error) {
 // watch, and a read of the API server's cache, may lag behind a full read. Resource
 // versions of one resource are decimal numbers that grow (KEP-5504).
 func Older(a, b string) bool {
-	x, okA := number(a)
-	y, okB := number(b)
-	return okA && okB && x < y
-}
-
-func number(version string) (uint64, bool) {
-	_, text, _ := strings.Cut(version, "/")
-	n, err := strconv.ParseUint(text, 10, 64)
-	return n, err == nil
+	_, a, _ = strings.Cut(a, "/")
+	_, b, _ = strings.Cut(b, "/")
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && order < 0
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -100,24 +101,24 @@ var errMalformed = errors.New("malformed protobuf")
 
 // The numbers of fields, by the messages they are in.
 const (
-	eventObject   uint64 = 2  // WatchEvent
-	extensionRaw  uint64 = 1  // RawExtension
-	unknownType   uint64 = 1  // Unknown
-	unknownRaw    uint64 = 2  // Unknown
-	listMetadata  uint64 = 1  // PodList
-	listItems     uint64 = 2  // PodList
-	podSpec       uint64 = 2  // Pod
-	pullSecrets   uint64 = 15 // PodSpec
-	referenceName uint64 = 1  // LocalObjectReference
-	volumes       uint64 = 1  // PodSpec
-	volumeSource  uint64 = 2  // Volume
-	imageSource   uint64 = 30 // VolumeSource
+	eventObject   int32 = 2  // WatchEvent
+	extensionRaw  int32 = 1  // RawExtension
+	unknownType   int32 = 1  // Unknown
+	unknownRaw    int32 = 2  // Unknown
+	listMetadata  int32 = 1  // PodList
+	listItems     int32 = 2  // PodList
+	podSpec       int32 = 2  // Pod
+	pullSecrets   int32 = 15 // PodSpec
+	referenceName int32 = 1  // LocalObjectReference
+	volumes       int32 = 1  // PodSpec
+	volumeSource  int32 = 2  // Volume
+	imageSource   int32 = 30 // VolumeSource
 )
 
 // part is a field that is decoded, by its number, and which fields are of the message in
 // it: all if parts is nil. Numbers and booleans always are.
 type part struct {
-	number uint64
+	number int32
 	parts  []part
 }
 
@@ -194,7 +195,7 @@ func slimEvent(event []byte) ([]byte, error) {
 			return raw, nil
 		}
 		isPod := false
-		slim, err := rewrite(object, func(number uint64, value []byte) ([]byte, bool, error) {
+		slim, err := rewrite(object, func(number int32, value []byte) ([]byte, bool, error) {
 			switch {
 			case number == unknownType:
 				isPod = string(value) == podType
@@ -221,7 +222,7 @@ func only(parts []part, message []byte) ([]byte, error) {
 	if parts == nil {
 		return message, nil
 	}
-	return rewrite(message, func(number uint64, value []byte) ([]byte, bool, error) {
+	return rewrite(message, func(number int32, value []byte) ([]byte, bool, error) {
 		for _, p := range parts {
 			if p.number == number {
 				slim, err := only(p.parts, value)
@@ -236,7 +237,7 @@ func only(parts []part, message []byte) ([]byte, error) {
 // volumes that are no images.
 func slimSpec(spec []byte) ([]byte, error) {
 	named, images := map[string]bool{}, 0
-	return rewrite(spec, func(number uint64, value []byte) ([]byte, bool, error) {
+	return rewrite(spec, func(number int32, value []byte) ([]byte, bool, error) {
 		switch number {
 		case pullSecrets:
 			name, err := find(value, referenceName)
@@ -261,27 +262,27 @@ func slimSpec(spec []byte) ([]byte, error) {
 }
 
 // find returns the value of a field; nil if there is none.
-func find(message []byte, wanted uint64) (found []byte, err error) {
+func find(message []byte, wanted int32) (found []byte, err error) {
 	for len(message) > 0 {
-		number, tag, size, value := field(message)
+		number, _, size, value := field(message)
 		if size < 0 {
 			return nil, errMalformed
 		}
 		if number == wanted && value != nil {
 			found = value
 		}
-		message = message[tag+size:]
+		message = message[size:]
 	}
 	return found, nil
 }
 
 // edit returns what becomes of a field: no more than it was, or nothing.
-type edit func(number uint64, value []byte) (slim []byte, keep bool, err error)
+type edit func(number int32, value []byte) (slim []byte, keep bool, err error)
 
 // within edits the messages in one field.
-func within(field uint64, do func([]byte) ([]byte, error)) func([]byte) ([]byte, error) {
+func within(field int32, do func([]byte) ([]byte, error)) func([]byte) ([]byte, error) {
 	return func(message []byte) ([]byte, error) {
-		return rewrite(message, func(number uint64, value []byte) ([]byte, bool, error) {
+		return rewrite(message, func(number int32, value []byte) ([]byte, bool, error) {
 			if number != field {
 				return value, true, nil
 			}
@@ -300,8 +301,8 @@ func rewrite(message []byte, change edit) ([]byte, error) {
 		if size < 0 {
 			return nil, errMalformed
 		}
-		whole := rest[:tag+size]
-		rest = rest[tag+size:]
+		whole := rest[:size]
+		rest = rest[size:]
 		if value == nil {
 			out = append(out, whole...)
 			continue
@@ -311,48 +312,25 @@ func rewrite(message []byte, change edit) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case keep:
-			out = append(out, whole[:tag]...)
-			out = binary.AppendUvarint(out, uint64(len(slim)))
-			out = append(out, slim...)
+			out = protowire.AppendBytes(append(out, whole[:tag]...), slim)
 		}
 	}
 	return out, nil
 }
 
-// The kinds of fields that Kubernetes' messages have.
-const (
-	kindVarint  = 0
-	kindFixed64 = 1
-	kindBytes   = 2
-	kindFixed32 = 5
-)
-
-// field reads the first field of a message: its number, and the lengths of its tag and of
-// what follows; size is negative if it is malformed. value is nil for one without a length.
-func field(message []byte) (number uint64, tag, size int, value []byte) {
-	key, tag := binary.Uvarint(message)
-	if tag <= 0 {
-		return 0, 0, -1, nil
+// field reads the first field of a message: its number, the size of its tag, and that of
+// all of it, which is negative if it is malformed. value is nil for one without a length.
+func field(message []byte) (number int32, tag, size int, value []byte) {
+	n, kind, tag := protowire.ConsumeTag(message)
+	if tag < 0 {
+		return 0, 0, tag, nil
 	}
-	rest := message[tag:]
-	size = -1
-	switch key & 7 {
-	case kindVarint:
-		if _, n := binary.Uvarint(rest); n > 0 {
-			size = n
-		}
-	case kindFixed64:
-		size = 8
-	case kindFixed32:
-		size = 4
-	case kindBytes:
-		if length, n := binary.Uvarint(rest); n > 0 && length <= uint64(len(rest)-n) { //nolint:gosec // neither is negative
-			size = n + int(length) //nolint:gosec // it is no more than there is
-			value = rest[n:size]
-		}
+	size = protowire.ConsumeFieldValue(n, kind, message[tag:])
+	if size < 0 {
+		return 0, 0, size, nil
 	}
-	if size > len(rest) {
-		size = -1
+	if kind == protowire.BytesType {
+		value, _ = protowire.ConsumeBytes(message[tag:])
 	}
-	return key >> 3, tag, size, value
+	return int32(n), tag, tag + size, value
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -68,12 +68,7 @@ func (c *Client) Token(ctx context.Context, f diagnosis.Failure, accountUID, aud
 	if err != nil { // texts can be encoded
 		return Token{}, errUndecodable
 	}
-	var out struct {
-		Status struct {
-			Token               string      `json:"token"`
-			ExpirationTimestamp metav1.Time `json:"expirationTimestamp"`
-		} `json:"status"`
-	}
+	var out authenticationv1.TokenRequest
 	err = c.onlyAsNode(ctx, f, c.asNode.Post().SubResource("token").Body(body).
 		SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON), &out)
 	if err == nil && out.Status.Token == "" {
@@ -99,7 +94,7 @@ func (c *Client) onlyAsNode(ctx context.Context, f diagnosis.Failure, r *rest.Re
 		c.tokenRefusals.add(f.Namespace)
 		return ErrTokenAccess
 	}
-	c.tokenRefusals.forget(f.Namespace)
+	c.tokenRefusals.Reset(f.Namespace)
 	switch {
 	case err == nil:
 		if data, err := answer.Raw(); err != nil || json.Unmarshal(data, out) != nil {
@@ -120,29 +115,15 @@ func audienceRefused(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " is not authorized to request tokens for audience ")
 }
 
-// tokenRequest is authentication.k8s.io/v1's TokenRequest. Its type would bring that API
-// group's encoders along.
-type tokenRequest struct {
-	Kind       string                 `json:"kind"`
-	APIVersion string                 `json:"apiVersion"`
-	Metadata   corev1.ObjectReference `json:"metadata"` // of which only the UID is set
-	Spec       tokenSpec              `json:"spec"`
-}
-
-type tokenSpec struct {
-	Audiences         []string               `json:"audiences"`
-	ExpirationSeconds int                    `json:"expirationSeconds"`
-	BoundObjectRef    corev1.ObjectReference `json:"boundObjectRef"`
-}
-
 // newTokenRequest returns the request as the kubelet makes it
 // (serviceAccountProvider.getServiceAccountToken).
-func newTokenRequest(f diagnosis.Failure, accountUID, audience string) *tokenRequest {
-	return &tokenRequest{
-		Kind: "TokenRequest", APIVersion: "authentication.k8s.io/v1", Metadata: corev1.ObjectReference{UID: types.UID(accountUID)},
-		Spec: tokenSpec{
-			Audiences: []string{audience}, ExpirationSeconds: tokenSeconds,
-			BoundObjectRef: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Name: f.Pod, UID: types.UID(f.UID)},
+func newTokenRequest(f diagnosis.Failure, accountUID, audience string) *authenticationv1.TokenRequest {
+	return &authenticationv1.TokenRequest{
+		TypeMeta:   metav1.TypeMeta{Kind: "TokenRequest", APIVersion: authenticationv1.SchemeGroupVersion.String()},
+		ObjectMeta: metav1.ObjectMeta{UID: types.UID(accountUID)},
+		Spec: authenticationv1.TokenRequestSpec{
+			Audiences: []string{audience}, ExpirationSeconds: new(int64(tokenSeconds)),
+			BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: f.Pod, UID: types.UID(f.UID)},
 		},
 	}
 }

@@ -70,7 +70,7 @@ func TestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := json.Unmarshal([]byte(`{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","metadata":{"uid":"u1"},"spec":{"audiences":["corp"],
-		"expirationSeconds":600,"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"web-0","uid":"p1"}}}`), &want); err != nil {
+		"expirationSeconds":600,"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"web-0","uid":"p1"}},"status":{"token":"","expirationTimestamp":null}}`), &want); err != nil {
 		t.Fatal(err)
 	}
 	if text, expected := indented(t, body), indented(t, want); text != expected {

@@ -111,17 +111,17 @@ func Slots(pod *corev1.Pod) []Slot {
 	status := byName(pod.Status.InitContainerStatuses)
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
-		out = append(out, Slot{c, diagnosis.KindInitContainer, status(c.Name)})
+		out = append(out, Slot{c, diagnosis.KindInitContainer, status[c.Name]})
 	}
 	status = byName(pod.Status.ContainerStatuses)
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
-		out = append(out, Slot{c, diagnosis.KindContainer, status(c.Name)})
+		out = append(out, Slot{c, diagnosis.KindContainer, status[c.Name]})
 	}
 	status = byName(pod.Status.EphemeralContainerStatuses)
 	for i := range pod.Spec.EphemeralContainers {
 		c := (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
-		out = append(out, Slot{c, diagnosis.KindEphemeralContainer, status(c.Name)})
+		out = append(out, Slot{c, diagnosis.KindEphemeralContainer, status[c.Name]})
 	}
 	return out
 }
@@ -209,23 +209,14 @@ func mounted(images map[string]*imageVolume, mounts []corev1.VolumeMount) []*ima
 	return out
 }
 
-// byName returns a lookup of container statuses. A pod can have thousands, in
-// another order than its spec, so a search for each container would take long.
-func byName(all []corev1.ContainerStatus) func(name string) *corev1.ContainerStatus {
-	const few = 8
-	if len(all) <= few {
-		return func(name string) *corev1.ContainerStatus {
-			if i := slices.IndexFunc(all, func(s corev1.ContainerStatus) bool { return s.Name == name }); i >= 0 {
-				return &all[i]
-			}
-			return nil
-		}
-	}
-	found := make(map[string]*corev1.ContainerStatus, len(all))
+// byName returns container statuses by name: the first of each. A pod can have thousands,
+// in another order than its spec, so a search for each container would take long.
+func byName(all []corev1.ContainerStatus) map[string]*corev1.ContainerStatus {
+	out := make(map[string]*corev1.ContainerStatus, len(all))
 	for i := range slices.Backward(all) {
-		found[all[i].Name] = &all[i]
+		out[all[i].Name] = &all[i]
 	}
-	return func(name string) *corev1.ContainerStatus { return found[name] }
+	return out
 }
 
 // failing reports whether a waiting reason is about the image. The kubelet's
@@ -253,13 +244,13 @@ func undecided(reason string) bool {
 // toKubeContainerImageVolumes); only the image in the message distinguishes it
 // from the container's own. Of several failing volumes the last mounted wins.
 func sight(base diagnosis.Failure, c container) sighting {
-	image := ImageOf(c.Image)
-	s := sighting{failure: ofContainer(base, c, image)}
+	s, w := sighting{failure: ofContainer(base, c)}, c.waiting()
+	s.failure.Reason, s.failure.Message = bounded(w.Reason), bounded(w.Message)
 	if c.cannotMount() { // names no image; the runtime fails over the first of them
 		v := c.images[0]
 		return sighting{failure: ofVolume(s.failure, v.Volume, v.image)}
 	}
-	text := s.failure.Reason + " " + s.failure.Message
+	text, image := s.failure.Reason+" "+s.failure.Message, s.failure.Ref()
 	if len(c.images) == 0 || mentions(text, image) || !image.Valid() && strings.Contains(text, strconv.Quote(c.Image)) {
 		return s
 	}
@@ -289,11 +280,9 @@ func newFailure(pod *corev1.Pod) *diagnosis.Failure {
 }
 
 // ofContainer returns a copy of a pod's failure, changed into that of a container.
-func ofContainer(f diagnosis.Failure, c container, image diagnosis.Image) diagnosis.Failure {
-	w := c.waiting()
+func ofContainer(f diagnosis.Failure, c container) diagnosis.Failure {
 	f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
-	f.Reason, f.Message = bounded(w.Reason), bounded(w.Message)
-	f.SetImage(image)
+	f.SetImage(ImageOf(c.Image))
 	return f
 }
 

@@ -49,7 +49,7 @@ func app(s corev1.ContainerState) func(*corev1.Pod) { return status("app", s) }
 // status gives a regular container a state, and makes its status if need be.
 func status(name string, s corev1.ContainerState) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
-		if old := byName(p.Status.ContainerStatuses)(name); old != nil {
+		if old := byName(p.Status.ContainerStatuses)[name]; old != nil {
 			old.State = s
 			return
 		}

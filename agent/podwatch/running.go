@@ -29,8 +29,8 @@ type RunningPod struct {
 	Gone bool
 }
 
-// Running passes each change of a running pod on. It keeps only the pods' names. It
-// implements Store.
+// Running is a Store that passes each change of a running pod on. It keeps only the pods'
+// names.
 type Running struct {
 	annotation string
 	images     bool
@@ -47,38 +47,26 @@ func NewRunning(annotation string, images bool, emit func(RunningPod)) *Running 
 	return &Running{annotation: annotation, images: images, emit: emit, pods: map[string]string{}}
 }
 
-// Add implements cache.ReflectorStore.
-func (r *Running) Add(obj any) error { return r.Update(obj) }
-
-// Update implements cache.ReflectorStore.
-func (r *Running) Update(obj any) error {
-	if pod, ok := obj.(*corev1.Pod); ok {
-		r.AddListed(pod)
-	}
-	return nil
-}
-
 // AddListed implements Store.
-func (r *Running) AddListed(pod *corev1.Pod) {
+func (r *Running) AddListed(pod *corev1.Pod) { r.Update(pod) }
+
+// Update implements Store.
+func (r *Running) Update(pod *corev1.Pod) {
 	u := r.newRunningPod(pod)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.observe(u)
 }
 
-// Delete implements cache.ReflectorStore.
-func (r *Running) Delete(obj any) error {
-	if pod, ok := obj.(*corev1.Pod); ok {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.forget(pod.Namespace + "/" + pod.Name)
-	}
-	return nil
+// Delete implements Store.
+func (r *Running) Delete(pod *corev1.Pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget(pod.Namespace + "/" + pod.Name)
 }
 
-// Replace implements cache.ReflectorStore.
-func (r *Running) Replace(objs []any, _ string) error {
-	present := namesOf(objs)
+// Replace implements Store.
+func (r *Running) Replace(present map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key := range r.pods {
@@ -86,11 +74,10 @@ func (r *Running) Replace(objs []any, _ string) error {
 			r.forget(key)
 		}
 	}
-	return nil
 }
 
-// Resync implements cache.ReflectorStore. It does nothing.
-func (r *Running) Resync() error { return nil }
+// Bookmark implements Store. It does nothing.
+func (r *Running) Bookmark() {}
 
 // observe passes a pod on if it has images, or a report, or had been passed on.
 func (r *Running) observe(u RunningPod) {
@@ -144,10 +131,7 @@ func startable(pod *corev1.Pod) []diagnosis.Failure {
 		if c.Kind == diagnosis.KindEphemeralContainer || c.failing() || stateOutcome(c) != recovered {
 			continue
 		}
-		f := *base
-		f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
-		f.SetImage(ImageOf(c.Image))
-		add(f)
+		add(ofContainer(*base, c))
 	}
 	s := seen{pod: pod, all: all}
 	volumes := imageVolumes(pod)
@@ -170,24 +154,19 @@ func failingWith(f diagnosis.Failure) func(container) bool {
 
 // Store receives pods. It keeps none of them.
 type Store interface {
-	cache.ReflectorStore
 	// AddListed receives a pod that exists when a watch begins. When all have come, Replace
-	// receives their names.
+	// receives their names, as namespace/name.
 	AddListed(pod *corev1.Pod)
+	Replace(present map[string]bool)
+	// Update receives a pod that is new or has changed.
+	Update(pod *corev1.Pod)
+	Delete(pod *corev1.Pod)
+	// Bookmark is called when the watch shows that it is alive.
+	Bookmark()
 }
 
-// namesOf returns the names of pods, as namespace/name.
-func namesOf(objs []any) map[string]bool {
-	names := map[string]bool{}
-	for _, obj := range objs {
-		if o, ok := obj.(metav1.Object); ok {
-			names[o.GetNamespace()+"/"+o.GetName()] = true
-		}
-	}
-	return names
-}
-
-// Stores passes what a reflector delivers to several stores, in their order.
+// Stores is a cache.ReflectorStore that passes what a reflector delivers to several
+// stores, in their order.
 type Stores []Store
 
 // AddListed passes on a pod that exists when a watch begins, and returns its name.
@@ -210,46 +189,50 @@ func (s Stores) Transformer() cache.TransformFunc {
 	}
 }
 
-// each returns the first error of the calls for all stores.
-func (s Stores) each(call func(Store) error) error {
-	var first error
-	for _, store := range s {
-		if err := call(store); first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
 // Add implements cache.ReflectorStore.
-func (s Stores) Add(obj any) error {
-	return s.each(func(store Store) error { return store.Add(obj) })
-}
+func (s Stores) Add(obj any) error { return s.Update(obj) }
 
 // Update implements cache.ReflectorStore.
 func (s Stores) Update(obj any) error {
-	return s.each(func(store Store) error { return store.Update(obj) })
+	if pod, ok := obj.(*corev1.Pod); ok {
+		for _, store := range s {
+			store.Update(pod)
+		}
+	}
+	return nil
 }
 
 // Delete implements cache.ReflectorStore.
 func (s Stores) Delete(obj any) error {
-	return s.each(func(store Store) error { return store.Delete(obj) })
+	if pod, ok := obj.(*corev1.Pod); ok {
+		for _, store := range s {
+			store.Delete(pod)
+		}
+	}
+	return nil
 }
 
 // Replace implements cache.ReflectorStore.
-func (s Stores) Replace(objs []any, version string) error {
-	return s.each(func(store Store) error { return store.Replace(objs, version) })
+func (s Stores) Replace(objs []any, _ string) error {
+	present := map[string]bool{}
+	for _, obj := range objs {
+		if o, ok := obj.(metav1.Object); ok {
+			present[o.GetNamespace()+"/"+o.GetName()] = true
+		}
+	}
+	for _, store := range s {
+		store.Replace(present)
+	}
+	return nil
 }
 
-// Resync implements cache.ReflectorStore.
-func (s Stores) Resync() error { return s.each(Store.Resync) }
+// Resync implements cache.ReflectorStore. It does nothing.
+func (s Stores) Resync() error { return nil }
 
 // Bookmark implements cache.ReflectorBookmarkStore.
-func (s Stores) Bookmark(version string) error {
-	return s.each(func(store Store) error {
-		if b, ok := store.(cache.ReflectorBookmarkStore); ok {
-			return b.Bookmark(version)
-		}
-		return nil
-	})
+func (s Stores) Bookmark(string) error {
+	for _, store := range s {
+		store.Bookmark()
+	}
+	return nil
 }

@@ -12,7 +12,6 @@ import (
 
 // The interfaces that the reflector uses.
 var (
-	_ Store                        = (*Running)(nil)
 	_ cache.TransformingStore      = Stores{}
 	_ cache.ReflectorBookmarkStore = Stores{}
 )
@@ -87,7 +86,7 @@ func TestRunningImages(t *testing.T) {
 	} {
 		var got []RunningPod
 		r := NewRunning(checked, true, func(u RunningPod) { got = append(got, u) })
-		_ = r.Add(runningPod(tc.edit))
+		r.Update(runningPod(tc.edit))
 		if len(got) == 0 {
 			got = []RunningPod{{}}
 		}
@@ -128,27 +127,27 @@ func TestRunningLife(t *testing.T) {
 	recreated := func(p *corev1.Pod) { p.UID = "u-2" }
 	annotated := func(p *corev1.Pod) { p.Annotations = map[string]string{checked: "{}"} }
 
-	_ = r.Add(runningPod(pending))
+	r.Update(runningPod(pending))
 	want("pending")
-	_ = r.Update(runningPod())
+	r.Update(runningPod())
 	want("running", "shop web u-1 4  false\n")
-	_ = r.Update(runningPod(pending, annotated))
+	r.Update(runningPod(pending, annotated))
 	want("no longer running", "shop web u-1 0 {} false\n")
-	_ = r.Update(runningPod(recreated))
+	r.Update(runningPod(recreated))
 	want("created again", "shop web u-1 0  true\n", "shop web u-2 4  false\n")
-	_ = r.Update(runningPod(recreated, deleted))
+	r.Update(runningPod(recreated, deleted))
 	want("being deleted", "shop web u-2 0  true\n")
-	_ = r.Delete(runningPod(recreated))
+	r.Delete(runningPod(recreated))
 	want("deleted")
-	_ = list(Stores{r}, runningPod(annotated))
+	list(Stores{r}, runningPod(annotated))
 	want("listed", "shop web u-1 4 {} false\n")
-	_ = list(Stores{r})
+	list(Stores{r})
 	want("no longer listed", "shop web u-1 0  true\n")
 
 	off := NewRunning(checked, false, r.emit)
-	_ = off.Add(runningPod())
+	off.Update(runningPod())
 	want("without images")
-	_ = off.Add(runningPod(annotated))
+	off.Update(runningPod(annotated))
 	want("without images, with a report", "shop web u-1 0 {} false\n")
 }
 
@@ -157,7 +156,7 @@ func TestReportOnRunningPodIsNone(t *testing.T) {
 	t.Parallel()
 	w := newWatch(t)
 	pod := runningPod(func(p *corev1.Pod) { p.Annotations = map[string]string{"preflight.whypull.dev/report": "{}"} })
-	all := w.updates(func() error { return list(Stores{w.tracker, NewRunning(checked, true, func(RunningPod) {})}, pod) })
+	all := w.updates(func() { list(Stores{w.tracker, NewRunning(checked, true, func(RunningPod) {})}, pod) })
 	if len(all) > 0 {
 		t.Errorf("got %+v", all)
 	}

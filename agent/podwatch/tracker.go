@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,11 +52,10 @@ type Update struct {
 	SeenAt time.Time
 }
 
-// Tracker turns the states of pods into updates. It keeps no pods, only which of them
+// Tracker is a Store that turns the states of pods into updates. It keeps no pods, only which of them
 // have a condition that is not true, and their incidents: one per container, from the
 // first failing status until the image is there, however often ErrImagePull and
-// ImagePullBackOff alternate. It implements Store, so pods pass through it without being
-// stored.
+// ImagePullBackOff alternate.
 type Tracker struct {
 	emit        func(Update)
 	now         func() time.Time
@@ -90,63 +90,38 @@ func (t *Tracker) Synced() (bool, time.Time) {
 	return t.synced, t.heard
 }
 
-// Add implements cache.ReflectorStore.
-func (t *Tracker) Add(obj any) error { return t.Update(obj) }
-
-// Update implements cache.ReflectorStore.
-func (t *Tracker) Update(obj any) error {
-	if pod, ok := obj.(*corev1.Pod); ok {
-		t.observe(newSeen(pod), false)
-	}
-	return nil
-}
+// Update implements Store.
+func (t *Tracker) Update(pod *corev1.Pod) { t.observe(newSeen(pod), false) }
 
 // AddListed implements Store. Earlier states of the pod are unknown.
 func (t *Tracker) AddListed(pod *corev1.Pod) { t.observe(newSeen(pod), true) }
 
-// Delete implements cache.ReflectorStore.
-func (t *Tracker) Delete(obj any) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if pod, ok := obj.(*corev1.Pod); ok {
-		t.heard = t.now()
-		t.forget(pod.Namespace, pod.Name, string(pod.UID))
-	}
-	return nil
-}
-
-// Replace implements cache.ReflectorStore: it receives the names of all pods of the node
-// when AddListed has observed those.
-func (t *Tracker) Replace(objs []any, _ string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.dropAbsent(namesOf(objs))
-	t.synced, t.heard = true, t.now()
-	return nil
-}
-
-func (t *Tracker) dropAbsent(present map[string]bool) {
-	var gone []Update
-	for name, p := range t.pods {
-		if !present[name] {
-			ns, pod, _ := strings.Cut(name, "/")
-			gone = append(gone, Update{Namespace: ns, Name: pod, UID: p.uid})
-		}
-	}
-	for _, u := range gone {
-		t.forget(u.Namespace, u.Name, u.UID)
-	}
-}
-
-// Resync implements cache.ReflectorStore. It does nothing.
-func (t *Tracker) Resync() error { return nil }
-
-// Bookmark implements cache.ReflectorBookmarkStore: it records that the watch is alive.
-func (t *Tracker) Bookmark(string) error {
+// Delete implements Store.
+func (t *Tracker) Delete(pod *corev1.Pod) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.heard = t.now()
-	return nil
+	t.forget(pod.Namespace, pod.Name, string(pod.UID))
+}
+
+// Replace implements Store.
+func (t *Tracker) Replace(present map[string]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, p := range t.pods {
+		if !present[key] {
+			namespace, name, _ := strings.Cut(key, "/")
+			t.forget(namespace, name, p.uid)
+		}
+	}
+	t.synced, t.heard = true, t.now()
+}
+
+// Bookmark implements Store.
+func (t *Tracker) Bookmark() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.heard = t.now()
 }
 
 // seen holds a pod and what its status shows, computed before the tracker is locked.
@@ -306,8 +281,9 @@ func sortByPod(failures []diagnosis.Failure, all []container) {
 	place := func(f diagnosis.Failure) int {
 		return slices.IndexFunc(all, func(c container) bool { return concerns(c, f) })
 	}
-	slices.SortStableFunc(failures, func(a, b diagnosis.Failure) int {
-		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
+	sort.Slice(failures, func(i, j int) bool { // see diagnosis.SortFailures
+		a, b := failures[i], failures[j]
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container)) < 0
 	})
 }
 
@@ -356,10 +332,7 @@ func healthy(s seen) []diagnosis.Failure {
 	var out []diagnosis.Failure
 	for _, c := range s.all {
 		if stateOutcome(c) == recovered {
-			f := *base
-			f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
-			f.SetImage(ImageOf(c.Image))
-			out = append(out, f)
+			out = append(out, ofContainer(*base, c))
 		}
 	}
 	if len(out) > 0 {
@@ -444,7 +417,7 @@ func (t *Tracker) conditions(pod *corev1.Pod) (own []corev1.PodCondition, gates 
 
 // sorted returns the incidents in a fixed order.
 func (p *tracked) sorted() []diagnosis.Failure {
-	return slices.SortedFunc(maps.Values(p.incidents), func(a, b diagnosis.Failure) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
-	})
+	out := slices.Collect(maps.Values(p.incidents))
+	diagnosis.SortFailures(out)
+	return out
 }

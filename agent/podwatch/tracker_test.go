@@ -11,15 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-)
-
-// The interfaces that the reflector uses.
-var (
-	_ Store                        = (*Tracker)(nil)
-	_ cache.ReflectorBookmarkStore = (*Tracker)(nil)
 )
 
 // watch is a tracker whose clock goes one second further with each look, and
@@ -41,25 +34,25 @@ func newWatch(t *testing.T) *watch {
 }
 
 // list has stores receive pods as those that exist when a watch begins.
-func list(to Stores, pods ...*corev1.Pod) error {
+func list(to Stores, pods ...*corev1.Pod) {
 	var names []any
 	for _, p := range pods {
 		names = append(names, to.AddListed(p))
 	}
-	return to.Replace(names, "1")
+	_ = to.Replace(names, "1") // never fails
 }
 
 // lists returns what pods that exist when a watch begins make the tracker emit.
 func (w *watch) lists(pods ...*corev1.Pod) []Update {
 	w.t.Helper()
-	return w.updates(func() error { return list(Stores{w.tracker}, pods...) })
+	return w.updates(func() { list(Stores{w.tracker}, pods...) })
 }
 
 // sees passes a pod to the tracker and returns what comes of it: at most one
 // update of the pod itself.
 func (w *watch) sees(p *corev1.Pod) Update {
 	w.t.Helper()
-	all := w.updates(func() error { return w.tracker.Update(p) })
+	all := w.updates(func() { w.tracker.Update(p) })
 	if len(all) > 1 {
 		w.t.Fatalf("got %d updates, want at most 1: %+v", len(all), all)
 	}
@@ -70,12 +63,9 @@ func (w *watch) sees(p *corev1.Pod) Update {
 }
 
 // updates returns what a call makes the tracker emit.
-func (w *watch) updates(call func() error) []Update {
-	w.t.Helper()
+func (w *watch) updates(call func()) []Update {
 	w.got = nil
-	if err := call(); err != nil {
-		w.t.Fatalf("got error %v, want none", err)
-	}
+	call()
 	return w.got
 }
 
@@ -292,9 +282,7 @@ func TestNewIncidents(t *testing.T) {
 			w := newWatch(t)
 			since := w.want(newPod(app(failed)), "!app").Failures[0].Since
 			for _, p := range pods {
-				if err := w.tracker.Update(p); err != nil {
-					t.Fatal(err)
-				}
+				w.tracker.Update(p)
 			}
 			f := w.got[len(w.got)-1].Failures[0]
 			if !f.Since.After(since) {
@@ -437,7 +425,7 @@ func TestDelete(t *testing.T) {
 	failed := newPod(app(waits("ErrImagePull", "x")))
 	tests := map[string]struct {
 		before []*corev1.Pod
-		delete any
+		delete *corev1.Pod
 		want   string
 	}{
 		"failing":                          {[]*corev1.Pod{failed}, failed, "gone"},
@@ -445,7 +433,6 @@ func TestDelete(t *testing.T) {
 		"never seen":                       {nil, newPod(), ""},
 		"an earlier pod's":                 {[]*corev1.Pod{failed}, newPod(uid("uid-0")), ""},
 		"reported when its deletion began": {[]*corev1.Pod{failed, newPod(deleted)}, newPod(), ""},
-		"no pod at all":                    {[]*corev1.Pod{failed}, "web", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -455,7 +442,7 @@ func TestDelete(t *testing.T) {
 				w.sees(p)
 			}
 			got := ""
-			for _, u := range w.updates(func() error { return w.tracker.Delete(tt.delete) }) {
+			for _, u := range w.updates(func() { w.tracker.Delete(tt.delete) }) {
 				got += brief(u)
 				if u.UID != "uid-1" || u.Namespace != "shop" || u.Name != "web" || u.SeenAt.IsZero() {
 					t.Errorf("got %+v, want shop/web, uid-1 and a time", u)
@@ -474,9 +461,9 @@ func TestDeletedPodIsForgotten(t *testing.T) {
 	failed := newPod(app(waits("ErrImagePull", "x")))
 	w.want(failed, "!app")
 	w.wantPods(1)
-	w.updates(func() error { return w.tracker.Delete(failed) })
+	w.updates(func() { w.tracker.Delete(failed) })
 	w.wantPods(0)
-	if again := w.updates(func() error { return w.tracker.Delete(failed) }); len(again) != 0 {
+	if again := w.updates(func() { w.tracker.Delete(failed) }); len(again) != 0 {
 		t.Errorf("got %+v, want nothing the second time", again)
 	}
 }
@@ -486,7 +473,7 @@ func TestPodOfTheSameName(t *testing.T) {
 	t.Parallel()
 	w := newWatch(t)
 	w.want(newPod(app(waits("ErrImagePull", "x"))), "!app")
-	all := w.updates(func() error { return w.tracker.Update(newPod(uid("uid-2"), app(waits("ErrImagePull", "y")))) })
+	all := w.updates(func() { w.tracker.Update(newPod(uid("uid-2"), app(waits("ErrImagePull", "y")))) })
 	var got []string
 	for _, u := range all {
 		got = append(got, u.UID+" "+brief(u))
@@ -494,11 +481,11 @@ func TestPodOfTheSameName(t *testing.T) {
 	if want := []string{"uid-1 gone", "uid-2 !app"}; !slices.Equal(got, want) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
-	if late := w.updates(func() error { return w.tracker.Delete(newPod()) }); len(late) != 0 {
+	if late := w.updates(func() { w.tracker.Delete(newPod()) }); len(late) != 0 {
 		t.Errorf("late deletion of the first: got %+v, want nothing", late)
 	}
 	w.wantPods(1)
-	all = w.updates(func() error { return w.tracker.Update(newPod(uid("uid-3"), app(runs()))) })
+	all = w.updates(func() { w.tracker.Update(newPod(uid("uid-3"), app(runs()))) })
 	if len(all) != 1 || !all[0].Gone || all[0].UID != "uid-2" {
 		t.Errorf("got %+v, want uid-2 gone", all)
 	}
@@ -554,11 +541,11 @@ func TestSynced(t *testing.T) {
 	check("at first", false, time.Time{})
 	w.sees(newPod())
 	check("a pod is not the list", false, w.at)
-	calls := map[string]func() error{
-		"a list":   func() error { return w.tracker.Replace(nil, "1") },
-		"bookmark": func() error { return w.tracker.Bookmark("2") },
-		"pod":      func() error { return w.tracker.Add(newPod()) },
-		"deletion": func() error { return w.tracker.Delete(newPod()) },
+	calls := map[string]func(){
+		"a list":   func() { w.tracker.Replace(nil) },
+		"bookmark": w.tracker.Bookmark,
+		"pod":      func() { w.tracker.Update(newPod()) },
+		"deletion": func() { w.tracker.Delete(newPod()) },
 	}
 	for _, what := range slices.Sorted(maps.Keys(calls)) {
 		before := w.at
@@ -570,9 +557,6 @@ func TestSynced(t *testing.T) {
 		}
 		check(what, true, w.at)
 	}
-	if err := w.tracker.Resync(); err != nil {
-		t.Errorf("resync: got %v, want nil", err)
-	}
 }
 
 func TestHealthyPodsCostNothing(t *testing.T) {
@@ -580,7 +564,7 @@ func TestHealthyPodsCostNothing(t *testing.T) {
 	w := newWatch(t)
 	for i := range 110 {
 		p := newPod(app(runs()), uid(fmt.Sprint("uid-", i)), func(p *corev1.Pod) { p.Name = fmt.Sprint("web-", i) })
-		if all := w.updates(func() error { return w.tracker.Add(p) }); len(all) != 0 {
+		if all := w.updates(func() { w.tracker.Update(p) }); len(all) != 0 {
 			t.Fatalf("got %+v, want no update", all)
 		}
 	}
@@ -640,7 +624,7 @@ func TestHealthyWhenTheWatchBegins(t *testing.T) {
 		if strings.Join(got, " ") != tt.want {
 			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
-		for _, u := range w.updates(func() error { return w.tracker.Update(tt.pod) }) {
+		for _, u := range w.updates(func() { w.tracker.Update(tt.pod) }) {
 			if len(u.Healthy) > 0 {
 				t.Errorf("%s, later: %+v", name, u.Healthy)
 			}
@@ -648,7 +632,7 @@ func TestHealthyWhenTheWatchBegins(t *testing.T) {
 	}
 	w := newWatch(t)
 	failed, running := newPod(app(waits("ErrImagePull", "x")), reported), newPod(app(runs()), reported)
-	w.updates(func() error { return w.tracker.Update(failed) })
+	w.updates(func() { w.tracker.Update(failed) })
 	all := w.lists(running)
 	if len(all) != 1 || len(all[0].Recovered) != 1 || len(all[0].Healthy) > 0 {
 		t.Errorf("a pod that was watched before: %+v", all)
@@ -683,10 +667,10 @@ func TestEmitsOneAtATime(t *testing.T) {
 		wg.Go(func() {
 			p := newPod(app(waits("ErrImagePull", "x")), uid(fmt.Sprint(i)), func(p *corev1.Pod) { p.Name = fmt.Sprint(i) })
 			for range 20 {
-				_ = tracker.Update(p)
+				tracker.Update(p)
 				tracker.Synced()
 			}
-			_ = tracker.Delete(p)
+			tracker.Delete(p)
 		})
 	}
 	wg.Wait()
@@ -730,9 +714,9 @@ func FuzzTracker(f *testing.F) {
 				deleted(p)
 			}
 			if i%7 == 6 {
-				_ = tracker.Delete(p)
+				tracker.Delete(p)
 			} else {
-				_ = tracker.Update(p)
+				tracker.Update(p)
 			}
 		}
 		for _, p := range tracker.pods {
@@ -740,7 +724,7 @@ func FuzzTracker(f *testing.F) {
 				t.Errorf("got %+v in memory without an update for it", p)
 			}
 		}
-		_ = tracker.Replace(nil, "")
+		tracker.Replace(nil)
 		if len(tracker.pods) != 0 {
 			t.Errorf("got %d pods in memory after an empty list, want 0", len(tracker.pods))
 		}

@@ -80,7 +80,6 @@ func (s *fakeSecrets) Secret(ctx context.Context, namespace, name string) (kube.
 	if !ok {
 		return kube.Secret{}, kube.ErrNotFound
 	}
-	secret.Namespace, secret.Name = namespace, name
 	return secret, nil
 }
 

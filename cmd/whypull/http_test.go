@@ -126,13 +126,9 @@ func TestHealth(t *testing.T) {
 	s := newServed()
 	s.want(t, "/readyz", 503, "the watch on pods has not synced")
 	s.want(t, "/healthz", 200, "ok")
-	if err := s.tracker.Add(&corev1.Pod{}); err != nil {
-		t.Fatal(err)
-	}
+	s.tracker.Update(&corev1.Pod{})
 	s.want(t, "/readyz", 503, "the watch on pods has not synced")
-	if err := s.tracker.Replace(nil, "1"); err != nil {
-		t.Fatal(err)
-	}
+	s.tracker.Replace(nil)
 	s.want(t, "/readyz", 200, "ok")
 	s.setRuntime(errors.New("container runtime: Status: Down (Unavailable)"))
 	s.want(t, "/readyz", 503, "the container runtime is not ready") // and not its error
@@ -154,9 +150,7 @@ func TestHealth(t *testing.T) {
 func TestRuntimeStatusIsCached(t *testing.T) {
 	t.Parallel()
 	s := newServed()
-	if err := s.tracker.Replace(nil, "1"); err != nil {
-		t.Fatal(err)
-	}
+	s.tracker.Replace(nil)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 100 {
@@ -276,9 +270,7 @@ func TestMetricsCompression(t *testing.T) {
 func TestProtectionOfMetrics(t *testing.T) {
 	t.Parallel()
 	s := newServed()
-	if err := s.tracker.Replace(nil, "1"); err != nil {
-		t.Fatal(err)
-	}
+	s.tracker.Replace(nil)
 	s.handler = handler(metrics.New("v9"), s.pods, s.health, newAuthenticated().protect)
 	s.want(t, "/metrics", 401, "Unauthorized")
 	s.want(t, "/healthz", 200, "ok")
@@ -304,9 +296,7 @@ func TestReadyWhileTheWatchIsHeardOf(t *testing.T) {
 			}
 			return delivered
 		})
-		if err := s.tracker.Replace(nil, "1"); err != nil {
-			t.Fatal(err)
-		}
+		s.tracker.Replace(nil)
 		time.Sleep(time.Minute)
 		s.want(t, "/readyz", 200, "ok")
 		time.Sleep(time.Second)
@@ -319,9 +309,7 @@ func TestReadyWhileTheWatchIsHeardOf(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		s.want(t, "/readyz", 503, "the watch on pods is silent")
-		if err := s.tracker.Bookmark("2"); err != nil {
-			t.Fatal(err)
-		}
+		s.tracker.Bookmark()
 		s.want(t, "/readyz", 200, "ok")
 	})
 }
@@ -375,9 +363,7 @@ func TestMetricsAreCurrent(t *testing.T) {
 		t.Error("before the sync")
 	}
 	s.setRuntime(errors.New("down"))
-	if err := s.tracker.Replace(nil, "1"); err != nil {
-		t.Fatal(err)
-	}
+	s.tracker.Replace(nil)
 	if !has("whypull_cri_up 0") || has("whypull_last_sync_timestamp_seconds 0") {
 		t.Error("after the sync, with the runtime down")
 	}

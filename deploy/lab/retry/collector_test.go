@@ -46,7 +46,7 @@ func (s pullSecrets) Secret(_ context.Context, ns, name string) (kube.Secret, er
 		if err != nil {
 			return kube.Secret{}, fmt.Errorf("secret %s: %w", name, err)
 		}
-		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJson),
+		return kube.Secret{Type: string(corev1.SecretTypeDockerConfigJson),
 			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJsonKey: data})}, nil
 	}
 	return kube.Secret{}, kube.ErrNotFound

@@ -195,7 +195,7 @@ func (s secrets) Secret(_ context.Context, ns, name string) (kube.Secret, error)
 		if err != nil {
 			return kube.Secret{}, fmt.Errorf("secret %s: %w", name, err)
 		}
-		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJson),
+		return kube.Secret{Type: string(corev1.SecretTypeDockerConfigJson),
 			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJsonKey: data})}, nil
 	}
 	return kube.Secret{}, kube.ErrNotFound
