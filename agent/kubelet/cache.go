@@ -16,24 +16,15 @@ const cacheTTL = time.Second
 // maxCachedImages limits the number of images whose records are cached.
 const maxCachedImages = 32
 
-// cached is data that was read. It must not be changed.
-type cached struct {
-	value    any
-	presence Presence
-}
-
-func newCache() *share.Cache[string, *cached] {
-	return share.New[string](maxCachedImages, share.For[*cached](cacheTTL), time.Now)
+func newCache() *share.Cache[string, any] {
+	return share.New[string](maxCachedImages, share.For[any](cacheTTL), time.Now)
 }
 
 // readCached reads something on the node, or returns the data if it was read
-// less than cacheTTL ago.
-func readCached[T any](c *share.Cache[string, *cached], key string, read func() (T, Presence)) (T, Presence) {
+// less than cacheTTL ago. The data must not be changed.
+func readCached[T any](c *share.Cache[string, any], key string, read func() T) T {
 	// There is no error: the context has no deadline and read does not fail.
-	f, _ := c.Get(context.Background(), key, func(context.Context) (*cached, error) {
-		value, presence := read()
-		return &cached{value, presence}, nil
-	})
-	value, _ := f.value.(T)
-	return value, f.presence
+	data, _ := c.Get(context.Background(), key, func(context.Context) (any, error) { return read(), nil })
+	value, _ := data.(T)
+	return value
 }

@@ -26,7 +26,7 @@ func TestCache(t *testing.T) {
 		"docker configuration that appears": {"var/lib/kubelet/config.json", "", "{}",
 			func(k *Kubelet) string { _, p := k.DockerConfig(); return string(p) }, "absent", "present"},
 		"providers": {"etc/p", providerYAML("v1", ecr), providerYAML("v1", "b *.dkr.ecr.*.amazonaws.com"),
-			func(k *Kubelet) string { all, _ := k.Providers(imageOf(ecrImage)); return all[0].Name }, "ecr-credential-provider", "b"},
+			func(k *Kubelet) string { return k.Providers(imageOf(ecrImage))[0].Name }, "ecr-credential-provider", "b"},
 		"a record": {pulled(ref), pulledRecord(`"nginx":` + open), pulledRecord(`"nginx":` + regcred),
 			func(k *Kubelet) string { return string(k.Use(q).Record) }, "nodeWide", "otherCredentials"},
 		"a record that appears": {pulled(ref), "", pulledRecord(`"nginx":` + open),

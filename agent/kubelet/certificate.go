@@ -38,11 +38,8 @@ func (k *Kubelet) ClientCertificate(node string) (tls.Certificate, error) {
 			problem = fmt.Errorf("kubelet's kubeconfig %s: %w", name, err)
 		}
 	}
-	if problem == nil || k.kubeconfig == "" {
-		// The kubelet rotates its certificate under this name, wherever its kubeconfig
-		// is (k8s.io/client-go/util/certificate).
-		name := path.Join(k.dir, "pki", "kubelet-client-current.pem")
-		certificate, err := k.pair(name, name, node)
+	if k.kubeconfig == "" {
+		certificate, err := k.rotated(node)
 		if err == nil || problem == nil {
 			return certificate, err
 		}
@@ -120,13 +117,7 @@ func (k *Kubelet) certificateOf(name, node string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	if user.CertificateData == "" && user.CertificateFile != "" {
-		user.CertificateFile = absolute(name, user.CertificateFile)
-		if user.KeyData == "" {
-			return k.pair(user.CertificateFile, absolute(name, user.KeyFile), node)
-		}
-	}
-	certificate, err := k.dataOrFile(user.CertificateData, user.CertificateFile)
+	certificate, err := k.dataOrFile(user.CertificateData, absolute(name, user.CertificateFile))
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -197,17 +188,14 @@ func (k *Kubelet) dataOrFile(data, name string) ([]byte, error) {
 	return decoded, nil
 }
 
-// pair reads a certificate and its key, which may be in one file.
-func (k *Kubelet) pair(certificateFile, keyFile, node string) (tls.Certificate, error) {
-	certificate, err := k.pem(certificateFile)
+// rotated reads the certificate and key in the file in which the kubelet rotates them,
+// wherever its kubeconfig is (k8s.io/client-go/util/certificate).
+func (k *Kubelet) rotated(node string) (tls.Certificate, error) {
+	data, err := k.pem(path.Join(k.dir, "pki", "kubelet-client-current.pem"))
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	key, err := k.pem(keyFile)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return pairOf(certificate, key, node)
+	return pairOf(data, data, node)
 }
 
 func (k *Kubelet) pem(name string) ([]byte, error) {

@@ -13,8 +13,7 @@ import (
 // ClusterDNS returns the name servers that the kubelet gives to the pods of the
 // node by its own flag and configuration, as far as these are visible; sorted.
 func (k *Kubelet) ClusterDNS() []netip.Addr {
-	all, _ := readCached(k.plugins, "cluster-dns", func() ([]netip.Addr, Presence) { return k.readClusterDNS(), Present })
-	return all
+	return readCached(k.plugins, "cluster-dns", k.readClusterDNS)
 }
 
 func (k *Kubelet) readClusterDNS() []netip.Addr {

@@ -14,21 +14,28 @@ import (
 // The kubelet rereads the file every five minutes. The data is shared and must
 // not be changed.
 func (k *Kubelet) DockerConfig() (keyring.NodeFile, Presence) {
-	return readCached(k.docker, "", k.readDockerConfig)
+	config := readCached(k.docker, "", k.readDockerConfig)
+	return config.file, config.presence
 }
 
-func (k *Kubelet) readDockerConfig() (keyring.NodeFile, Presence) {
+// dockerConfig is the result of DockerConfig.
+type dockerConfig struct {
+	file     keyring.NodeFile
+	presence Presence
+}
+
+func (k *Kubelet) readDockerConfig() dockerConfig {
 	for _, f := range k.dockerFiles() {
 		read, presence, err := k.read(f.Path)
 		if presence == NotVisible {
-			return keyring.NodeFile{}, NotVisible
+			return dockerConfig{presence: NotVisible}
 		}
 		f.Data, f.Changed = credential.Redact(read.Data), read.Changed
 		if presence == Present && err == nil && f.Valid() {
-			return f, Present
+			return dockerConfig{f, Present}
 		}
 	}
-	return keyring.NodeFile{}, Absent
+	return dockerConfig{presence: Absent}
 }
 
 // dockerFiles returns the paths in the kubelet's order: its root directory, its

@@ -55,7 +55,7 @@ type Kubelet struct {
 	pluginDir      string
 	kubeconfig     string
 
-	docker, plugins, images *share.Cache[string, *cached]
+	docker, plugins, images *share.Cache[string, any]
 }
 
 // New returns a Kubelet. It reads nothing yet.

@@ -47,7 +47,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 // Plugin returns how the kubelet runs the plugin of a name.
 func (k *Kubelet) Plugin(name string) (Plugin, bool) {
-	all, _ := readCached(k.plugins, "", k.readPlugins)
+	all := readCached(k.plugins, "", k.readPlugins)
 	i := slices.IndexFunc(all, func(p providerPlugin) bool { return p.Name == name })
 	if i < 0 {
 		return Plugin{}, false
@@ -82,14 +82,10 @@ func (k *Kubelet) pluginDirectory(s service) string {
 	if k.pluginDir != "" {
 		return k.pluginDir
 	}
-	if dir := pathFlag(s.texts, pluginFlag); dir != "" {
+	if dir, _ := k.pathFlag(s, pluginFlag); dir != "" {
 		return dir
 	}
-	line, _ := k.commandLine()
-	if dir := pathFlag([]string{line}, pluginFlag); dir != "" {
-		return dir
-	}
-	config, _ := k.providerPath()
+	config := k.providerPath()
 	for _, known := range wellKnownProviders {
 		if known.config == config {
 			return known.dir

@@ -34,29 +34,25 @@ const (
 )
 
 // Providers returns the plugins that the kubelet runs for the image, in the
-// order of its configuration (pluginProvider.isImageAllowed). Absent means that
-// no plugins are configured; NotVisible, that the configuration cannot be read
-// or decoded. The kubelet reads the configuration at startup, so it may use an
-// older one.
-func (k *Kubelet) Providers(image diagnosis.Image) ([]Provider, Presence) {
-	all, presence := readCached(k.plugins, "", k.readPlugins)
+// order of its configuration (pluginProvider.isImageAllowed), as far as that is
+// known. The kubelet reads the configuration at startup, so it may use an older one.
+func (k *Kubelet) Providers(image diagnosis.Image) []Provider {
 	var out []Provider
-	for _, p := range all {
+	for _, p := range readCached(k.plugins, "", k.readPlugins) {
 		i := slices.IndexFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) })
 		if i >= 0 {
 			out = append(out, Provider{Name: p.Name, Pattern: safePattern(p.MatchImages[i]), TokenMode: p.TokenAttributes != nil})
 		}
 	}
-	return out, presence
+	return out
 }
 
 // NearProviders returns the plugins that are not for the image, by a pattern that
 // nearly is: it lacks the image's port, has a wildcard in its path, or begins with
 // a scheme. The kubelet takes port and path as they are written.
 func (k *Kubelet) NearProviders(image diagnosis.Image) []Provider {
-	all, _ := readCached(k.plugins, "", k.readPlugins)
 	var out []Provider
-	for _, p := range all {
+	for _, p := range readCached(k.plugins, "", k.readPlugins) {
 		if slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) }) {
 			continue
 		}
@@ -83,46 +79,36 @@ func nearlyCovers(pattern string, image diagnosis.Image) bool {
 	return keyring.Covers(strings.TrimSuffix(name+"/"+folder, "/"), image)
 }
 
-// readPlugins returns all configured plugins.
-func (k *Kubelet) readPlugins() ([]providerPlugin, Presence) {
-	name, presence := k.providerPath()
-	if presence != Present {
-		return nil, presence
-	}
-	return k.readProviders(name)
-}
-
-// providerPath returns the value of the kubelet's flag. It takes the first of:
-// whypull's own option, the kubelet's systemd unit, the command line of a
+// providerPath returns the value of the kubelet's flag; "" if it is not known. It takes
+// the first of: whypull's own option, the kubelet's systemd unit, the command line of a
 // running kubelet, and the default paths of known distributions.
-func (k *Kubelet) providerPath() (string, Presence) {
+func (k *Kubelet) providerPath() string {
 	if k.providerConfig != "" {
-		return k.providerConfig, Present
+		return k.providerConfig
 	}
-	s := k.service()
-	if name := pathFlag(s.texts, providerFlag); name != "" {
-		return name, Present
-	}
-	line, running := k.commandLine()
-	if name := pathFlag([]string{line}, providerFlag); name != "" {
-		return name, Present
-	}
-	if running {
-		return "", Absent
+	if name, running := k.pathFlag(k.service(), providerFlag); name != "" || running {
+		return name
 	}
 	for _, known := range wellKnownProviders {
 		if _, presence, _ := k.read(known.config); presence == Present {
-			return known.config, Present
+			return known.config
 		}
 	}
-	if s.hidden {
-		return "", NotVisible
-	}
-	return "", Absent
+	return ""
 }
 
-// pathFlag returns the first absolute path that one of the texts has for a flag.
-func pathFlag(texts []string, name string) string {
+// pathFlag returns the absolute path that a flag has in the kubelet's service or, without
+// one, in the command line of a running kubelet, and reports whether that was found.
+func (k *Kubelet) pathFlag(s service, name string) (value string, running bool) {
+	if value = firstPath(s.texts, name); value != "" {
+		return value, false
+	}
+	line, running := k.commandLine()
+	return firstPath([]string{line}, name), running
+}
+
+// firstPath returns the first absolute path that one of the texts has for a flag.
+func firstPath(texts []string, name string) string {
 	for _, text := range texts {
 		if value := flag(text, name); path.IsAbs(value) {
 			return value
@@ -185,32 +171,34 @@ type envVariable struct {
 	Value string `json:"value"`
 }
 
-// readProviders reads a file or, since Kubernetes 1.34, all files of a
-// directory (readCredentialProviderConfig). The kubelet does not start with a
-// configuration that does not decode or has duplicate names, so that cannot be
-// the one in use.
-func (k *Kubelet) readProviders(name string) ([]providerPlugin, Presence) {
+// readPlugins returns all configured plugins. The configuration is a file or, since
+// Kubernetes 1.34, all files of a directory (readCredentialProviderConfig). The kubelet
+// does not start with one that does not decode or has duplicate names, so that cannot be
+// the one in use: then there are none.
+func (k *Kubelet) readPlugins() []providerPlugin {
 	var all []providerPlugin
-	files := k.providerFiles(name)
-	for _, file := range files {
-		f, presence, err := k.read(file)
-		if presence != Present || err != nil {
-			return nil, NotVisible
+	for _, file := range k.providerFiles(k.providerPath()) {
+		f, _, err := k.read(file)
+		if err != nil {
+			return nil
 		}
 		c, ok := decodeProviders(f.Data)
 		if !ok {
-			return nil, NotVisible
+			return nil
 		}
 		all = append(all, c.Providers...)
 	}
-	if len(files) == 0 || slices.ContainsFunc(all, providerPlugin.invalid) || hasDuplicates(all) {
-		return nil, NotVisible
+	if slices.ContainsFunc(all, providerPlugin.invalid) || hasDuplicates(all) {
+		return nil
 	}
-	return all, Present
+	return all
 }
 
 func (k *Kubelet) providerFiles(name string) []string {
-	if !k.host.IsDir(name) {
+	switch {
+	case name == "":
+		return nil
+	case !k.host.IsDir(name):
 		return []string{name}
 	}
 	var out []string
@@ -248,14 +236,11 @@ func invalidKey(key string) bool {
 }
 
 func hasDuplicates(all []providerPlugin) bool {
-	seen := map[string]bool{}
+	names := map[string]bool{}
 	for _, p := range all {
-		if seen[p.Name] {
-			return true
-		}
-		seen[p.Name] = true
+		names[p.Name] = true
 	}
-	return false
+	return len(names) < len(all)
 }
 
 func safePattern(pattern string) string {

@@ -36,35 +36,33 @@ func TestProviderPath(t *testing.T) {
 	for name, tc := range map[string]struct {
 		files map[string]string
 		want  string
-		seen  Presence
 	}{
-		"nothing is mounted":           {map[string]string{"x/": ""}, "", NotVisible},
-		"only etc is":                  {map[string]string{unit: "[Service]\nExecStart=/usr/bin/kubelet"}, "", NotVisible},
-		"all is, and no service":       {all(nil), "", NotVisible},
-		"all is, no flag":              {all(map[string]string{unit: "[Service]\nExecStart=/usr/bin/kubelet"}), "", Absent},
-		"in the unit":                  {map[string]string{unit: "[Service]\nExecStart=" + flagged}, "/etc/here.yaml", Present},
-		"with a blank":                 {map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config /etc/b.yaml"}, "/etc/b.yaml", Present},
-		"continued lines":              {map[string]string{unit: "[Service]\nExecStart=kubelet \\\n  --image-credential-provider-config=/etc/c.yaml \\\n --v=1"}, "/etc/c.yaml", Present},
-		"the last of two":              {map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config=/etc/a --image-credential-provider-config=/etc/b"}, "/etc/b", Present},
-		"in a comment":                 {all(map[string]string{unit: "[Service]\nExecStart=kubelet\n# " + flagged}), "", Absent},
-		"another flag that begins so":  {all(map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config-dir=/x"}), "", Absent},
-		"a drop-in wins":               {map[string]string{unit: "[Service]\nExecStart=" + flagged, dropIn + "10-a.conf": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/10", dropIn + "20-b.conf": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/20", dropIn + "30.bak": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/30"}, "/etc/20", Present},
-		"a drop-in's own command":      {map[string]string{unit: "[Service]\nExecStart=" + flagged, dropIn + "10.conf": "[Service]\nExecStart=\nExecStart=kubelet --image-credential-provider-config=/etc/d"}, "/etc/d", Present},
-		"no assignment of the service": {all(map[string]string{unit: "[Unit]\nDescription=" + flagged + "\n[Service]\nExecStart=kubelet"}), "", Absent},
-		"KUBELET_EXTRA_ARGS":           {map[string]string{unit: "[Service]\nExecStart=" + flagged, "etc/default/kubelet": `KUBELET_EXTRA_ARGS="--image-credential-provider-config=/etc/extra --v=3"`}, "/etc/extra", Present},
-		"sysconfig":                    {map[string]string{"etc/sysconfig/kubelet": `KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/sys`}, "/etc/sys", Present},
-		"an environment file":          {map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS", "etc/eks/kubelet/environment": `ARGS="--image-credential-provider-config=/etc/eks/x.json"`}, "/etc/eks/x.json", Present},
-		"a missing environment file":   {all(map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS"}), "", Absent},
-		"a process":                    {map[string]string{"proc/1/cmdline": "init\x00", "proc/20/cmdline": "/usr/bin/kubelet\x00--image-credential-provider-config=/etc/proc\x00", "proc/x/cmdline": "kubelet\x00--image-credential-provider-config=/no"}, "/etc/proc", Present},
-		"a process without":            {map[string]string{"proc/20/cmdline": "/usr/bin/kubelet\x00--v=1\x00", "etc/eks/image-credential-provider/config.json": "{}"}, "", Absent},
-		"well known":                   {map[string]string{"etc/eks/image-credential-provider/config.json": "{}"}, "/etc/eks/image-credential-provider/config.json", Present},
-		"a relative path":              {all(map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config=etc/x"}), "", Absent},
+		"nothing is mounted":           {map[string]string{"x/": ""}, ""},
+		"only etc is":                  {map[string]string{unit: "[Service]\nExecStart=/usr/bin/kubelet"}, ""},
+		"all is, and no service":       {all(nil), ""},
+		"all is, no flag":              {all(map[string]string{unit: "[Service]\nExecStart=/usr/bin/kubelet"}), ""},
+		"in the unit":                  {map[string]string{unit: "[Service]\nExecStart=" + flagged}, "/etc/here.yaml"},
+		"with a blank":                 {map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config /etc/b.yaml"}, "/etc/b.yaml"},
+		"continued lines":              {map[string]string{unit: "[Service]\nExecStart=kubelet \\\n  --image-credential-provider-config=/etc/c.yaml \\\n --v=1"}, "/etc/c.yaml"},
+		"the last of two":              {map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config=/etc/a --image-credential-provider-config=/etc/b"}, "/etc/b"},
+		"in a comment":                 {all(map[string]string{unit: "[Service]\nExecStart=kubelet\n# " + flagged}), ""},
+		"another flag that begins so":  {all(map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config-dir=/x"}), ""},
+		"a drop-in wins":               {map[string]string{unit: "[Service]\nExecStart=" + flagged, dropIn + "10-a.conf": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/10", dropIn + "20-b.conf": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/20", dropIn + "30.bak": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/30"}, "/etc/20"},
+		"a drop-in's own command":      {map[string]string{unit: "[Service]\nExecStart=" + flagged, dropIn + "10.conf": "[Service]\nExecStart=\nExecStart=kubelet --image-credential-provider-config=/etc/d"}, "/etc/d"},
+		"no assignment of the service": {all(map[string]string{unit: "[Unit]\nDescription=" + flagged + "\n[Service]\nExecStart=kubelet"}), ""},
+		"KUBELET_EXTRA_ARGS":           {map[string]string{unit: "[Service]\nExecStart=" + flagged, "etc/default/kubelet": `KUBELET_EXTRA_ARGS="--image-credential-provider-config=/etc/extra --v=3"`}, "/etc/extra"},
+		"sysconfig":                    {map[string]string{"etc/sysconfig/kubelet": `KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/sys`}, "/etc/sys"},
+		"an environment file":          {map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS", "etc/eks/kubelet/environment": `ARGS="--image-credential-provider-config=/etc/eks/x.json"`}, "/etc/eks/x.json"},
+		"a missing environment file":   {all(map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS"}), ""},
+		"a process":                    {map[string]string{"proc/1/cmdline": "init\x00", "proc/20/cmdline": "/usr/bin/kubelet\x00--image-credential-provider-config=/etc/proc\x00", "proc/x/cmdline": "kubelet\x00--image-credential-provider-config=/no"}, "/etc/proc"},
+		"a process without":            {map[string]string{"proc/20/cmdline": "/usr/bin/kubelet\x00--v=1\x00", "etc/eks/image-credential-provider/config.json": "{}"}, ""},
+		"well known":                   {map[string]string{"etc/eks/image-credential-provider/config.json": "{}"}, "/etc/eks/image-credential-provider/config.json"},
+		"a relative path":              {all(map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config=etc/x"}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, seen := newNode(t, tc.files).providerPath()
-			if got != tc.want || seen != tc.seen {
-				t.Errorf("%q (%q), want %q (%q)", got, seen, tc.want, tc.seen)
+			if got := newNode(t, tc.files).providerPath(); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
 	}
@@ -75,42 +73,40 @@ func TestProviders(t *testing.T) {
 	for name, tc := range map[string]struct {
 		files map[string]string
 		want  []string // name, pattern
-		seen  Presence
 	}{
-		"v1":                    {map[string]string{"etc/p": providerYAML("v1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}, Present},
-		"v1beta1":               {map[string]string{"etc/p": providerYAML("v1beta1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}, Present},
-		"v1alpha1":              {map[string]string{"etc/p": providerYAML("v1alpha1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}, Present},
-		"JSON":                  {map[string]string{"etc/p": `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"a","matchImages":["*.*.*.*.amazonaws.com"],"tokenAttributes":{"requireServiceAccount":true}}]}`}, []string{"a *.*.*.*.amazonaws.com token"}, Present},
-		"several, in order":     {map[string]string{"etc/p": providerYAML("v1", "z "+strings.SplitN(ecrImage, "/", 2)[0], "b gcr.io", "a *.dkr.ecr.*.amazonaws.com")}, []string{"z 123.dkr.ecr.eu-west-1.amazonaws.com", "a *.dkr.ecr.*.amazonaws.com"}, Present},
-		"none for it":           {map[string]string{"etc/p": providerYAML("v1", "gcr gcr.io")}, nil, Present},
-		"a directory":           {map[string]string{"etc/p/2.yaml": providerYAML("v1", "two *.*.*.*.*.com"), "etc/p/1.yml": providerYAML("v1", ecr), "etc/p/0.txt": "x", "etc/p/x.json/": ""}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com", "two *.*.*.*.*.com"}, Present},
-		"an empty directory":    {map[string]string{"etc/p/": ""}, nil, NotVisible},
-		"a name twice":          {map[string]string{"etc/p/1.yaml": providerYAML("v1", ecr), "etc/p/2.yaml": providerYAML("v1", ecr)}, nil, NotVisible},
-		"not there":             {map[string]string{"etc/": ""}, nil, NotVisible},
-		"a later version":       {map[string]string{"etc/p": providerYAML("v2", ecr)}, nil, NotVisible},
-		"another kind":          {map[string]string{"etc/p": strings.ReplaceAll(providerYAML("v1", ecr), "ProviderConfig", "Config")}, nil, NotVisible},
-		"another group":         {map[string]string{"etc/p": strings.ReplaceAll(providerYAML("v1", ecr), "kubelet.config", "x")}, nil, NotVisible},
-		"not YAML":              {map[string]string{"etc/p": "{"}, nil, NotVisible},
-		"a name with a slash":   {map[string]string{"etc/p": providerYAML("v1", "../x *.dkr.ecr.*.amazonaws.com")}, nil, NotVisible},
-		"a name with a break":   {map[string]string{"etc/p": strings.ReplaceAll(providerYAML("v1", ecr), "ecr-c", `ecr\nc`)}, nil, NotVisible},
-		"a name that is a dot":  {map[string]string{"etc/p": providerYAML("v1", ".. *.dkr.ecr.*.amazonaws.com")}, nil, NotVisible},
-		"a pattern not to show": {map[string]string{"etc/p": providerYAML("v1", "a 123.dkr.ecr.eu-west-1.amazonaws.com/%61pp")}, []string{"a "}, Present},
+		"v1":                    {map[string]string{"etc/p": providerYAML("v1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}},
+		"v1beta1":               {map[string]string{"etc/p": providerYAML("v1beta1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}},
+		"v1alpha1":              {map[string]string{"etc/p": providerYAML("v1alpha1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}},
+		"JSON":                  {map[string]string{"etc/p": `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"a","matchImages":["*.*.*.*.amazonaws.com"],"tokenAttributes":{"requireServiceAccount":true}}]}`}, []string{"a *.*.*.*.amazonaws.com token"}},
+		"several, in order":     {map[string]string{"etc/p": providerYAML("v1", "z "+strings.SplitN(ecrImage, "/", 2)[0], "b gcr.io", "a *.dkr.ecr.*.amazonaws.com")}, []string{"z 123.dkr.ecr.eu-west-1.amazonaws.com", "a *.dkr.ecr.*.amazonaws.com"}},
+		"none for it":           {map[string]string{"etc/p": providerYAML("v1", "gcr gcr.io")}, nil},
+		"a directory":           {map[string]string{"etc/p/2.yaml": providerYAML("v1", "two *.*.*.*.*.com"), "etc/p/1.yml": providerYAML("v1", ecr), "etc/p/0.txt": "x", "etc/p/x.json/": ""}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com", "two *.*.*.*.*.com"}},
+		"an empty directory":    {map[string]string{"etc/p/": ""}, nil},
+		"a name twice":          {map[string]string{"etc/p/1.yaml": providerYAML("v1", ecr), "etc/p/2.yaml": providerYAML("v1", ecr)}, nil},
+		"not there":             {map[string]string{"etc/": ""}, nil},
+		"a later version":       {map[string]string{"etc/p": providerYAML("v2", ecr)}, nil},
+		"another kind":          {map[string]string{"etc/p": strings.ReplaceAll(providerYAML("v1", ecr), "ProviderConfig", "Config")}, nil},
+		"another group":         {map[string]string{"etc/p": strings.ReplaceAll(providerYAML("v1", ecr), "kubelet.config", "x")}, nil},
+		"not YAML":              {map[string]string{"etc/p": "{"}, nil},
+		"a name with a slash":   {map[string]string{"etc/p": providerYAML("v1", "../x *.dkr.ecr.*.amazonaws.com")}, nil},
+		"a name with a break":   {map[string]string{"etc/p": strings.ReplaceAll(providerYAML("v1", ecr), "ecr-c", `ecr\nc`)}, nil},
+		"a name that is a dot":  {map[string]string{"etc/p": providerYAML("v1", ".. *.dkr.ecr.*.amazonaws.com")}, nil},
+		"a pattern not to show": {map[string]string{"etc/p": providerYAML("v1", "a 123.dkr.ecr.eu-west-1.amazonaws.com/%61pp")}, []string{"a "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newNode(t, tc.files)
 			k.providerConfig = "/etc/p"
-			all, seen := k.Providers(imageOf(ecrImage))
 			var got []string
-			for _, p := range all {
+			for _, p := range k.Providers(imageOf(ecrImage)) {
 				s := p.Name + " " + p.Pattern
 				if p.TokenMode {
 					s += " token"
 				}
 				got = append(got, s)
 			}
-			if !slices.Equal(got, tc.want) || seen != tc.seen {
-				t.Errorf("%q (%q), want %q (%q)", got, seen, tc.want, tc.seen)
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
 	}
@@ -119,13 +115,13 @@ func TestProviders(t *testing.T) {
 func TestProvidersNotConfigured(t *testing.T) {
 	t.Parallel()
 	k := newNode(t, map[string]string{"usr/lib/": "", "etc/systemd/system/kubelet.service": "[Service]\nExecStart=kubelet"})
-	if all, seen := k.Providers(imageOf(ecrImage)); all != nil || seen != Absent {
-		t.Errorf("%v (%q)", all, seen)
+	if all := k.Providers(imageOf(ecrImage)); all != nil {
+		t.Errorf("%v", all)
 	}
-	if all, seen := newNode(t, nil).Providers(imageOf(ecrImage)); all != nil || seen != NotVisible {
-		t.Errorf("%v (%q)", all, seen)
+	if all := newNode(t, nil).Providers(imageOf(ecrImage)); all != nil {
+		t.Errorf("%v for a node that is not visible", all)
 	}
-	if all, _ := New(Options{Root: k.host.Root(), ProviderConfig: "/etc/p"}).Providers(imageOf("Not/Valid")); all != nil {
+	if all := New(Options{Root: k.host.Root(), ProviderConfig: "/etc/p"}).Providers(imageOf("Not/Valid")); all != nil {
 		t.Errorf("%v for what is no image", all)
 	}
 }

@@ -82,43 +82,43 @@ func (k *Kubelet) recordsDir() string { return path.Join(k.dir, "image_manager")
 // interrupted (PullManager.initialize).
 func (k *Kubelet) Use(q Question) diagnosis.ImageFacts {
 	key := q.ImageRef + "\x00" + q.Image.Written
-	s, presence := readCached(k.images, key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image.Written) })
-	if presence != Present {
+	s := readCached(k.images, key, func() stored { return k.lookUp(q.ImageRef, q.Image.Written) })
+	if s.record == nil {
 		return diagnosis.ImageFacts{Record: s.known}
 	}
 	return s.record.answer(q)
 }
 
-// stored is what the records say about an image: a record if Present, else what is the
+// stored is what the records say about an image: a record or, without one, what is the
 // same for every pod. Record and intent are read and cached together, because the
 // kubelet writes one before it removes the other.
 type stored struct {
-	record record
+	record *record
 	known  diagnosis.Record
 }
 
 // lookUp finds nothing if there is no directory of records, which the kubelet creates at
 // startup: it may keep them under another --root-dir, or none (it is older than Kubernetes
 // 1.35 or runs without the feature KubeletEnsureSecretPulledImages).
-func (k *Kubelet) lookUp(ref, image string) (stored, Presence) {
+func (k *Kubelet) lookUp(ref, image string) stored {
 	if !k.host.IsDir(k.recordsDir() + "/pulled") {
-		return stored{}, Absent
+		return stored{}
 	}
 	var r record
 	switch presence := k.decode("pulled", ref, "ImagePulledRecord", &r); {
 	case presence == NotVisible:
-		return stored{}, NotVisible
+		return stored{}
 	case presence == Present && r.ImageRef == ref:
-		return stored{record: r}, Present
+		return stored{record: &r}
 	}
 	var i intent
 	switch presence := k.decode("pulling", image, "ImagePullIntent", &i); {
 	case presence == NotVisible:
-		return stored{}, NotVisible
+		return stored{}
 	case presence == Present && i.Image == image:
-		return stored{known: diagnosis.RecordPulling}, Absent
+		return stored{known: diagnosis.RecordPulling}
 	default:
-		return stored{known: diagnosis.RecordNotPulled}, Absent
+		return stored{known: diagnosis.RecordNotPulled}
 	}
 }
 

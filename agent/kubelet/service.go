@@ -15,8 +15,6 @@ type service struct {
 	env []string
 	// home is the service's HOME; empty if it sets none.
 	home string
-	// hidden reports whether a part of it is not visible.
-	hidden bool
 }
 
 // service reads the kubelet's unit, its drop-ins, and the environment files
@@ -25,20 +23,19 @@ type service struct {
 // environment files come before the units.
 func (k *Kubelet) service() service {
 	unit := systemd.ReadService(k.host, "kubelet")
-	// Drop-ins may be elsewhere, or the kubelet is not a systemd service.
-	s := service{hidden: len(unit.Files()) == 0 || !k.isVisible("/usr/lib")}
+	var s service
 	env := unit.Environment()
 	for _, name := range slices.Concat([]string{"/etc/default/kubelet", "/etc/sysconfig/kubelet"}, unit.EnvironmentFiles()) {
-		f, presence, err := k.read(name)
-		if presence == Present && err == nil {
-			var values []string
-			for _, v := range systemd.ParseEnvironmentFile(string(f.Data)) {
-				values = append(values, v.Value.Reveal())
-				env = env.Set(v)
-			}
-			s.texts = append(s.texts, strings.Join(values, "\n"))
+		f, _, err := k.read(name)
+		if err != nil {
+			continue
 		}
-		s.hidden = s.hidden || presence == NotVisible
+		var values []string
+		for _, v := range systemd.ParseEnvironmentFile(string(f.Data)) {
+			values = append(values, v.Value.Reveal())
+			env = env.Set(v)
+		}
+		s.texts = append(s.texts, strings.Join(values, "\n"))
 	}
 	s.home = env.First("HOME")
 	for _, v := range env {

@@ -36,9 +36,8 @@ func (c *Collector) Again(ctx context.Context, f diagnosis.Failure) (evidence []
 			return nil, false, nil
 		}
 	}
-	config := c.configs.load(ctx, c.options, c.Images)
-	c.noteFiles(f, config)
-	config = configFor(config, f)
+	c.noteFiles(ctx, f)
+	config := c.configFor(ctx, f)
 	visits, odd, refused, err := c.visitsAgain(ctx, f, config)
 	if err != nil {
 		return nil, false, err
@@ -52,8 +51,8 @@ func (c *Collector) Again(ctx context.Context, f diagnosis.Failure) (evidence []
 	evidence = slices.Concat(credentials, odd)
 	for _, v := range visits {
 		v.creds = creds
-		found := v.endpoints(ctx, v.all)
-		evidence = slices.Concat(evidence, found, unreachedEvidence(config.Notices(), found))
+		found := v.endpoints(ctx)
+		evidence = slices.Concat(evidence, found, unreachedEvidence(v.notices, found))
 	}
 	return evidence, c.blind(credentials, creds), ctx.Err()
 }
@@ -66,24 +65,17 @@ func (c *Collector) visitsAgain(ctx context.Context, f diagnosis.Failure, config
 		return nil, refusal, true, nil
 	}
 	for _, ref := range names {
-		endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
-		if slices.ContainsFunc(endpoints, func(e registry.Endpoint) bool { return c.limited(f.Namespace, e, ref) }) {
+		v, evidence, asks := c.visitOf(ctx, f, config, ref)
+		if slices.ContainsFunc(v.all, func(e registry.Endpoint) bool { return c.limited(f.Namespace, e, ref) }) {
 			return nil, nil, false, ErrPostponed
 		}
-		notices = append(slices.Clone(config.Notices()), notices...)
-		odd = append(odd, configEvidence(notices)...)
-		if err != nil {
-			odd = append(odd, refusedConfig(err)...)
-			continue
+		odd = append(odd, evidence...)
+		if asks {
+			v.short, v.brief = short, true
+			visits = append(visits, v)
 		}
-		visits = append(visits, newVisitAgain(c, f, config, ref, endpoints, notices, short))
 	}
 	return visits, odd, len(visits) == 0, nil
-}
-
-func newVisitAgain(c *Collector, f diagnosis.Failure, config *nodeconfig.Config, ref reference.Named, endpoints []registry.Endpoint, notices []nodeconfig.Notice, short bool) visit {
-	blind := slices.ContainsFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities })
-	return visit{c: c, f: f, config: config, ref: ref, blind: blind, short: short, brief: true, all: endpoints}
 }
 
 // blind reports whether the kubelet may have credentials for the image that are not among

@@ -298,9 +298,7 @@ func (n *fakeNode) DockerConfig() (keyring.NodeFile, kubelet.Presence) {
 	return keyring.NodeFile{}, n.presence
 }
 
-func (n *fakeNode) Providers(diagnosis.Image) ([]kubelet.Provider, kubelet.Presence) {
-	return n.providers, kubelet.Present
-}
+func (n *fakeNode) Providers(diagnosis.Image) []kubelet.Provider { return n.providers }
 
 func (n *fakeNode) Use(kubelet.Question) diagnosis.ImageFacts { return diagnosis.ImageFacts{} }
 

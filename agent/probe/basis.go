@@ -1,9 +1,10 @@
 package probe
 
 import (
+	"context"
+
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
 // Basis records what the verdict on a failure is based on.
@@ -38,11 +39,11 @@ func (c *Collector) noteSecret(f diagnosis.Failure, name string, s kube.Secret, 
 
 // noteFiles records the files that determine the endpoints, DNS and the node's
 // credentials.
-func (c *Collector) noteFiles(f diagnosis.Failure, config *nodeconfig.Config) {
+func (c *Collector) noteFiles(ctx context.Context, f diagnosis.Failure) {
 	if c.Basis == nil {
 		return
 	}
-	paths := append(config.Sources(f.Registry), "/etc/resolv.conf", "/etc/hosts")
+	paths := append(c.config(ctx).Sources(f.Registry), "/etc/resolv.conf", "/etc/hosts")
 	if files, ok := c.Node.(credentialFiles); ok {
 		paths = append(paths, files.DockerConfigPaths()...)
 	}

@@ -56,14 +56,14 @@ func TestSecretsAreNoted(t *testing.T) {
 func TestFilesAreNoted(t *testing.T) {
 	t.Parallel()
 	n := &notes{}
-	c := &Collector{Options: Options{Basis: n, Node: kubeletOf(t, nil)}}
-	c.noteFiles(diagnosis.Failure{Registry: "hub.test"}, nodeconfig.Load(nodeconfig.Options{Root: t.TempDir(), CertsDir: "/certs.d"}))
+	c := New(Options{Basis: n, Node: kubeletOf(t, nil), Registries: nodeconfig.Options{Root: t.TempDir(), CertsDir: "/certs.d"}})
+	c.noteFiles(t.Context(), diagnosis.Failure{Registry: "hub.test"})
 	for _, want := range []string{"/etc/containerd/config.toml", "/certs.d/hub.test", "/etc/resolv.conf", "/etc/hosts", "/var/lib/kubelet/config.json"} {
 		if !slices.Contains(n.files, want) {
 			t.Errorf("%s is not among %q", want, n.files)
 		}
 	}
-	(&Collector{}).noteFiles(diagnosis.Failure{}, nil) // nobody wants to know
+	(&Collector{}).noteFiles(t.Context(), diagnosis.Failure{}) // nobody wants to know
 }
 
 // After a change of the node no answer is reused, unless the registry limits requests.
@@ -77,15 +77,15 @@ func TestNodeChanged(t *testing.T) {
 	}
 	lookups := 0
 	lookUp := func() {
-		_, _ = c.dns.answers.Get(t.Context(), shareKey{"node", "hub.test"}, func(context.Context) (*dns.Answer, error) { lookups++; return &dns.Answer{}, nil })
+		_, _ = c.dns.answers.Get(t.Context(), "hub.test", func(context.Context) (*dns.Answer, error) { lookups++; return &dns.Answer{}, nil })
 	}
-	config := c.configs.load(t.Context(), c.options, nil)
+	config := c.config(t.Context())
 	for range 2 {
 		ask("plain", registry.FaultUnauthorized)
 		ask("limited", registry.FaultRateLimited)
 		lookUp()
 	}
-	if c.configs.load(t.Context(), c.options, nil) != config || asked["plain"] != 1 || lookups != 1 {
+	if c.config(t.Context()) != config || asked["plain"] != 1 || lookups != 1 {
 		t.Errorf("nothing is shared: asked %v, %d lookups", asked, lookups)
 	}
 	c.NodeChanged()
@@ -94,7 +94,7 @@ func TestNodeChanged(t *testing.T) {
 	if asked["plain"] != 2 || asked["limited"] != 1 {
 		t.Errorf("asked %v", asked)
 	}
-	if lookUp(); lookups != 2 || c.configs.load(t.Context(), c.options, nil) == config {
+	if lookUp(); lookups != 2 || c.config(t.Context()) == config {
 		t.Error("names or configuration are kept")
 	}
 }

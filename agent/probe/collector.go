@@ -39,8 +39,8 @@ type Options struct {
 	Basis   Basis           // nil: not recorded
 	// Providers runs credential provider plugins; nil: they are not run.
 	Providers Providers
-	// Registries are the options for registry requests. Resolve is replaced by the
-	// collector's, which uses Resolver; Room is set if nil.
+	// Registries are the options for registry requests. New replaces Resolve by the
+	// collector's, which uses Resolver, and sets Room if it is nil.
 	Registries nodeconfig.Options
 	Resolver   NodeResolver
 	// Transfers are the runtime's running pulls; nil: they are not followed.
@@ -76,9 +76,8 @@ type Options struct {
 type Collector struct {
 	Options
 
-	options nodeconfig.Options
 	dns     *lookups
-	pods    *share.Cache[shareKey, *podAnswer]
+	pods    *share.Cache[podQuestion, *podAnswer]
 	images  *share.Cache[string, *imageAnswer]
 	retries *retries
 	podPort uint16 // of pods' DNS servers; 0: 53
@@ -87,11 +86,11 @@ type Collector struct {
 
 	disturbed disturbance
 	follower  follower
-	slow      hostSet // that answered slowly
-	idle      hostSet // that sent nothing in a pull retry
-	near      hostSet // that have few requests left
-	begun     underWay
-	asking    *share.Lanes
+	slow      hostSet       // that answered slowly
+	idle      hostSet       // that sent nothing in a pull retry
+	near      hostSet       // that have few requests left
+	begun     *share.Lanes  // limits the failures that are examined, or wait for it
+	asking    *share.Lanes  // limits those whose registries are asked
 	store     *share.Lanes  // limits who looks into the runtime's content store
 	patience  time.Duration // that the slow checks of a failure have together
 }
@@ -114,42 +113,21 @@ const (
 	maxLooksOf = 2
 )
 
-// underWay counts examinations by namespace. The zero value is ready.
-type underWay struct {
-	mu  sync.Mutex
-	all map[string]int
-}
-
-// enter counts one more, or says why there may be none. leave ends it.
-func (u *underWay) enter(namespace string) (leave func(), why diagnosis.Reason) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.all == nil {
-		u.all = map[string]int{}
-	}
-	if u.all[namespace] >= maxUnderWay {
-		return nil, diagnosis.ReasonManyUnderWay
-	}
-	u.all[namespace]++
-	return func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		if u.all[namespace]--; u.all[namespace] == 0 {
-			delete(u.all, namespace)
-		}
-	}, ""
-}
-
 // New returns a collector.
 func New(o Options) *Collector {
-	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries(), asking: share.NewSharedLanes(maxAsking, maxAskingOf, maxUnderWay), store: share.NewSharedLanes(maxLooks, maxLooksOf, math.MaxInt), patience: examinationTime}
+	c := &Collector{
+		Options: o, asker: newAsker(), retries: newRetries(), patience: examinationTime,
+		begun:  share.NewSharedLanes(math.MaxInt, maxUnderWay, 0),
+		asking: share.NewSharedLanes(maxAsking, maxAskingOf, maxUnderWay),
+		store:  share.NewSharedLanes(maxLooks, maxLooksOf, math.MaxInt),
+	}
 	c.dns, c.configs = newLookups(o.Resolver, c.now), newConfigs(c.now)
 	c.slow, c.idle, c.near = newHostSet(c.now), newHostSet(c.now), newHostSet(c.now)
-	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
+	c.pods = share.New[podQuestion](maxLookups, share.For[*podAnswer](lookupLife), c.now)
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
-	c.options.Resolve = c.dns.resolve
-	if c.options.Room == nil {
-		c.options.Room = registry.NewRoom()
+	c.Registries.Resolve = c.dns.resolve
+	if c.Registries.Room == nil {
+		c.Registries.Room = registry.NewRoom()
 	}
 	c.asker.heard = c.heard
 	return c
@@ -195,9 +173,12 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	known = slices.Concat(quick, look.evidence())
 	all := make(chan []diagnosis.Evidence, 1)
 	why := needless(f, known)
-	leave := func() {}
+	var leave func()
 	if why == "" {
-		leave, why = c.begun.enter(f.Namespace)
+		var entered bool
+		if leave, entered = c.begun.TryEnter(ctx, ""); !entered {
+			why = diagnosis.ReasonManyUnderWay
+		}
 	}
 	if why != "" {
 		evidence := slices.Concat(c.disclosed(f, known, nil), skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))
@@ -206,9 +187,9 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	}
 	pull := c.checkPull(ctx, f)
 	early := c.disclosed(f, c.whileRunning(f, known), nil)
-	first := slices.Concat(early, pending(), pull)
+	first := slices.Concat(early, stillRunning(diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry), pull)
 	if f.Stall == "" {
-		first = slices.Concat(early, pending(), stillRunning(diagnosis.CheckPull))
+		first = append(first, stillRunning(diagnosis.CheckPull)...)
 	}
 	text := known[0]
 	var since time.Time
@@ -278,10 +259,6 @@ func skipped(why diagnosis.Reason, checks ...diagnosis.Check) []diagnosis.Eviden
 	return out
 }
 
-func pending() []diagnosis.Evidence {
-	return stillRunning(diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry)
-}
-
 func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
 	out := skipped(diagnosis.ReasonPending, checks...)
 	for i := range out {
@@ -306,47 +283,58 @@ func (c *Collector) networkInTurn(ctx context.Context, f diagnosis.Failure, text
 // network resolves the registry's name and asks its endpoints, in the order of the
 // runtime.
 func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, creds []keyring.Credential, since time.Time) []diagnosis.Evidence {
-	config := c.configs.load(ctx, c.options, c.Images)
-	c.noteFiles(f, config)
-	config = configFor(config, f)
+	c.noteFiles(ctx, f)
+	config := c.configFor(ctx, f)
 	names, short, refusal := fullNames(config, f)
 	if refusal != nil {
 		return append(refusal, skipped(diagnosis.ReasonNoRegistry, diagnosis.CheckPodDNS)...)
 	}
 	var out []diagnosis.Evidence
 	for _, ref := range names {
-		endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
-		notices = append(slices.Clone(config.Notices()), notices...)
-		odd := configEvidence(notices)
-		if err != nil {
-			odd = append(odd, refusedConfig(err)...)
-		}
+		v, odd, asks := c.visitOf(ctx, f, config, ref)
 		out = append(out, odd...)
 		c.found(f, odd...)
-		if err != nil {
+		if !asks {
 			out = append(out, skipped(diagnosis.ReasonRuntimeAsksNone, diagnosis.CheckPodDNS)...)
 			continue
 		}
-		pod := c.startPodDNS(ctx, f, config, endpoints)
-		blind := slices.ContainsFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities })
-		v := visit{c: c, f: f, text: text, config: config, ref: ref, creds: creds, since: since, blind: blind, short: short}
-		found := v.endpoints(ctx, endpoints)
+		v.text, v.creds, v.since, v.short = text, creds, since, short
+		pod := c.startPodDNS(ctx, f, config, v.all)
+		found := v.endpoints(ctx)
 		if len(found) == 0 {
 			found = skipped(diagnosis.ReasonNoEndpoint, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
 		}
-		beside := unreachedEvidence(notices, found)
+		beside := unreachedEvidence(v.notices, found)
 		c.found(f, beside...)
 		out = append(append(append(out, found...), beside...), pod()...)
 	}
 	return out
 }
 
-// configFor is the node's configuration as it is for one failure's pull.
-func configFor(config *nodeconfig.Config, f diagnosis.Failure) *nodeconfig.Config {
+// config returns the node's registry configuration.
+func (c *Collector) config(ctx context.Context) *nodeconfig.Config {
+	return c.configs.load(ctx, c.Registries, c.Images)
+}
+
+// configFor returns the configuration as it is for one failure's pull.
+func (c *Collector) configFor(ctx context.Context, f diagnosis.Failure) *nodeconfig.Config {
 	if f.Kind == diagnosis.KindSandbox {
-		return config.ForSandbox()
+		return c.config(ctx).ForSandbox()
 	}
-	return config.ForPod(f.Namespace, f.Image)
+	return c.config(ctx).ForPod(f.Namespace, f.Image)
+}
+
+// visitOf returns the visit that a pull makes for one name of the image, without
+// credentials, and the evidence of the node's configuration. It reports whether the
+// runtime asks any endpoint.
+func (c *Collector) visitOf(ctx context.Context, f diagnosis.Failure, config *nodeconfig.Config, ref reference.Named) (v visit, odd []diagnosis.Evidence, asks bool) {
+	endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
+	notices = append(slices.Clone(config.Notices()), notices...)
+	odd = configEvidence(notices)
+	if err != nil {
+		odd = append(odd, refusedConfig(err)...)
+	}
+	return visit{c: c, f: f, config: config, notices: notices, ref: ref, all: endpoints}, odd, err == nil
 }
 
 // found passes evidence to Found.

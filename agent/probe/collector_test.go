@@ -420,7 +420,7 @@ func TestCancellation(t *testing.T) {
 	back := registrytest.New(t, registrytest.Config{CA: ca, Plain: true, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
 	n := newNode(t, ca, map[string]string{"certs.d/_default/hosts.toml": "server = \"http://" + back.Host + "\"\n"})
 	n.again(func(o *nodeconfig.Options) { o.Timeouts = registry.Timeouts{Total: long, DNS: long} })
-	n.collector.options.Resolve = hold(asked, release, n.collector.options.Resolve)
+	n.collector.Registries.Resolve = hold(asked, release, n.collector.Registries.Resolve)
 	f := failure(back.Host + "/team/app:1.0")
 	ctx, cancel := context.WithCancel(t.Context())
 	_, gone := n.collector.Collect(ctx, f, false)

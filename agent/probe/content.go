@@ -58,11 +58,10 @@ func at(e registry.Endpoint, sources []registry.Source, n int) registry.Endpoint
 // missedEvidence is about one more source that could not give the piece that no
 // source gave.
 func missedEvidence(m registry.Missed, a registry.Answer, cred *keyring.Credential) diagnosis.Evidence {
-	e, facts := contentEvidence(registry.Answer{
+	e, _ := contentEvidence(registry.Answer{
 		Endpoint: m.Endpoint, Redirects: registry.Redirects{Via: m.Via}, Fault: m.Fault, Status: m.Status, Phase: a.Phase,
 		Content: registry.Content{Blob: a.Content.Blob},
 	}, cred)
-	e.Body = facts
 	return e
 }
 

@@ -48,7 +48,7 @@ type NodeCredentials interface {
 	// DockerConfig returns the file with the node's own credentials.
 	DockerConfig() (keyring.NodeFile, kubelet.Presence)
 	// Providers returns the credential provider plugins for an image.
-	Providers(image diagnosis.Image) ([]kubelet.Provider, kubelet.Presence)
+	Providers(image diagnosis.Image) []kubelet.Provider
 	// Use returns whether the kubelet lets a pod use an image that is present.
 	Use(q kubelet.Question) diagnosis.ImageFacts
 	// ClusterDNS are the name servers that it gives to pods, as far as that is
@@ -66,7 +66,7 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 		return skipped(diagnosis.ReasonNoSecretRead, diagnosis.CheckCredentials), nil
 	}
 	if f.Kind == diagnosis.KindSandbox { // podsandbox ensureImageExists brings no credential of the kubelet's
-		return []diagnosis.Evidence{{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials}}, nil
+		return []diagnosis.Evidence{namesNone()}, nil
 	}
 	evidence, secrets, places := c.readSecrets(ctx, f)
 	found, err := keyring.Find(f.Ref(), keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
@@ -231,14 +231,13 @@ func judge(s keyring.SecretState, creds []keyring.Credential, near keyring.Near,
 		entry := matched(s, creds)
 		if bringsNone(entry) {
 			e.Fault, facts.Problem = diagnosis.FaultSecretEmpty, entry.Text
-		} else if old, ok := outdated(creds, s.Name, false); ok {
-			e.Fault = expired(facts, old)
+		} else if expired(facts, creds, s.Name, false, now) {
+			e.Fault = diagnosis.FaultCredentialExpired
 		} else {
 			e.Outcome, facts.Key, facts.Note, facts.Padding = diagnosis.Passed, entry.Key, entry.Text, entry.Padding
 			if entry.Doubt == keyring.RobotName { // some registries have such users
 				facts.Note, facts.IfRejected = "", entry.Text
 			}
-			facts.Expires = soon(creds, s.Name, false, now)
 		}
 	default:
 		e.Fault = diagnosis.FaultNoMatchingCredential

@@ -3,7 +3,6 @@ package probe
 import (
 	"cmp"
 	"context"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +52,7 @@ func (c *Collector) lookAtDisk(ctx context.Context, f diagnosis.Failure, known [
 	var places []disk.Place
 	places, l.crio = c.places(ctx)
 	var err error
-	if l.all, err = disk.Filesystems(ctx, c.options.Root, places); err != nil {
+	if l.all, err = disk.Filesystems(ctx, c.Registries.Root, places); err != nil {
 		return nil
 	}
 	l.image = c.storedSize(ctx, f)
@@ -118,7 +117,7 @@ var aboutDisk = []diagnosis.Cause{diagnosis.DiskFull, diagnosis.Unknown, diagnos
 // places returns the directories that a pull writes to on this node, and whether the
 // runtime is CRI-O.
 func (c *Collector) places(ctx context.Context) (places []disk.Place, crio bool) {
-	storage := c.configs.load(ctx, c.options, c.Images).Storage()
+	storage := c.config(ctx).Storage()
 	var images []string
 	if c.Filesystems != nil {
 		images, _ = c.Filesystems.ImageDirectories(ctx) // without any, defaults are assumed
@@ -149,15 +148,8 @@ func (c *Collector) storedSize(ctx context.Context, f diagnosis.Failure) imageSi
 	if err != nil || len(stored) == 0 || complete(stored[0]) || stored[0].Fetched.Before(f.Since.Add(-DefaultStallAfter)) {
 		return imageSize{}
 	}
-	var out imageSize
-	for _, b := range stored[0].Blobs {
-		size := min(max(b.Size, 0), math.MaxInt64-out.size)
-		out.size += size
-		if !b.Present {
-			out.missing += size
-		}
-	}
-	return out
+	present, size := received(stored[0], nil)
+	return imageSize{size: size, missing: size - present}
 }
 
 // contents reports which blobs the runtime has. A Transfers may implement it.

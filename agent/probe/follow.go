@@ -222,7 +222,7 @@ func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) []string {
 	if err != nil {
 		return []string{f.Registry}
 	}
-	config := c.configs.load(ctx, c.options, c.Images)
+	config := c.config(ctx)
 	endpoints, _, err := config.EndpointsFor(ctx, f.Registry, ref)
 	if err != nil || len(endpoints) == 0 {
 		return []string{f.Registry}

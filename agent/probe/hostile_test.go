@@ -854,8 +854,8 @@ func TestExaminationsAreBounded(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil, nil)
 	for range maxUnderWay {
-		if _, why := n.collector.begun.enter("team"); why != "" {
-			t.Fatal(why)
+		if _, entered := n.collector.begun.TryEnter(share.WithTenant(t.Context(), "team"), ""); !entered {
+			t.Fatal("too few are begun")
 		}
 	}
 	f := failure("hub.test/team/app:1")
@@ -864,9 +864,7 @@ func TestExaminationsAreBounded(t *testing.T) {
 	if got := <-all; len(got) != len(first) {
 		t.Errorf("more came: %+v", got)
 	}
-	leave, why := n.collector.begun.enter("other")
-	if why != "" {
-		t.Errorf("another namespace: %s", why)
+	if _, entered := n.collector.begun.TryEnter(share.WithTenant(t.Context(), "other"), ""); !entered {
+		t.Error("another namespace waits")
 	}
-	leave()
 }

@@ -14,37 +14,28 @@ import (
 // lookupLife is how long a lookup is cached for pods that fail at the same time.
 const lookupLife = 5 * time.Second
 
-// nameView is a resolver with a key. Lookups of views with the same key are shared.
-type nameView struct {
-	key      string
+// lookups shares lookups on the node between pods.
+type lookups struct {
 	resolver interface {
 		Lookup(ctx context.Context, host string) dns.Answer
 	}
+	answers *share.Cache[string, *dns.Answer] // by host
 }
-
-// lookups shares lookups between pods.
-type lookups struct {
-	node    nameView
-	answers *share.Cache[shareKey, *dns.Answer]
-}
-
-// shareKey identifies a lookup.
-type shareKey struct{ view, host string }
 
 // maxLookups is the maximum number of cached answers.
 const maxLookups = 1000
 
 func newLookups(node NodeResolver, now func() time.Time) *lookups {
-	return &lookups{node: nameView{key: "node", resolver: node}, answers: share.New[shareKey](maxLookups, share.For[*dns.Answer](lookupLife), now)}
+	return &lookups{resolver: node, answers: share.New[string](maxLookups, share.For[*dns.Answer](lookupLife), now)}
 }
 
-// lookup returns the answer for a host in a view, which may be up to lookupLife old.
+// lookup returns the answer for a host, which may be up to lookupLife old.
 // A running lookup is not canceled with ctx, since other pods may need its answer.
-func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.Answer {
+func (l *lookups) lookup(ctx context.Context, host string) dns.Answer {
 	doubt := doubtIn(ctx)
 	serves := func(k share.Kept[*dns.Answer]) bool { return doubt.allows(k.Fetched, reachOfName(*k.Value)) }
-	a, err := l.answers.GetIf(ctx, shareKey{from.key, host}, serves, func(ctx context.Context) (*dns.Answer, error) {
-		a := from.resolver.Lookup(context.WithoutCancel(ctx), host)
+	a, err := l.answers.GetIf(ctx, host, serves, func(ctx context.Context) (*dns.Answer, error) {
+		a := l.resolver.Lookup(context.WithoutCancel(ctx), host)
 		return &a, nil
 	})
 	if err != nil {
@@ -55,7 +46,7 @@ func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.An
 
 // resolve is a registry.ResolveFunc that resolves a host as the node does.
 func (l *lookups) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	a := l.lookup(ctx, l.node, host)
+	a := l.lookup(ctx, host)
 	switch {
 	case a.Unknown && ctx.Err() != nil:
 		return nil, ctx.Err()

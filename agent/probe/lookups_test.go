@@ -28,14 +28,14 @@ func TestLookupsShared(t *testing.T) {
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	var wg sync.WaitGroup
 	for range 30 {
-		wg.Go(func() { wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "") })
+		wg.Go(func() { wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "") })
 	}
 	wg.Wait()
 	c.advance(lookupLife - 1)
-	l.lookup(t.Context(), l.node, "hub.test")
+	l.lookup(t.Context(), "hub.test")
 	wantLines(t, "questions", s.Queries(), "udp A hub.test.", "udp AAAA hub.test.")
 	c.advance(time.Nanosecond)
-	l.lookup(t.Context(), l.node, "hub.test")
+	l.lookup(t.Context(), "hub.test")
 	if n := len(s.Queries()); n != 4 {
 		t.Errorf("%d questions after the answer has expired, want 4", n)
 	}
@@ -45,7 +45,7 @@ func TestLookupsBounded(t *testing.T) {
 	t.Parallel()
 	l, _, c := sharedLookups(t)
 	for i := range 50 {
-		l.lookup(t.Context(), l.node, fmt.Sprintf("hub%d.test", i))
+		l.lookup(t.Context(), fmt.Sprintf("hub%d.test", i))
 		c.advance(lookupLife)
 	}
 	if n := l.answers.Len(); n > 2 {
@@ -75,10 +75,10 @@ func TestLookupsCancelled(t *testing.T) {
 	node := resolver(t, s, "nameserver 127.0.0.1\n")
 	l := newLookups(node, newClock().Now)
 	h := heldBack{node, make(chan struct{}), make(chan struct{})}
-	l.node.resolver = h
+	l.resolver = h
 	gone, cancel := context.WithCancel(t.Context())
 	first := make(chan dns.Answer)
-	go func() { first <- l.lookup(gone, l.node, "hub.test") }()
+	go func() { first <- l.lookup(gone, "hub.test") }()
 	<-h.begun
 	cancel()
 	a := <-first
@@ -92,7 +92,7 @@ func TestLookupsCancelled(t *testing.T) {
 		t.Errorf("evidence %+v", lookupEvidence(a, "hub.test"))
 	}
 	close(h.letGo)
-	wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
+	wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "")
 	if n := len(s.Queries()); n != 2 {
 		t.Errorf("%d questions, want 2", n)
 	}
@@ -132,26 +132,10 @@ func (unknown) Lookup(context.Context, string) dns.Answer { return dns.Answer{Un
 func TestResolveUnknown(t *testing.T) {
 	t.Parallel()
 	l, _, _ := sharedLookups(t)
-	l.node.resolver = unknown{}
+	l.resolver = unknown{}
 	addrs, err := l.resolve(t.Context(), "hub.test")
 	var dnsErr *net.DNSError
 	if addrs != nil || !errors.As(err, &dnsErr) || dnsErr.IsNotFound {
 		t.Errorf("addresses %v, error %v", addrs, err)
 	}
-}
-
-// Places of different keys do not share, those of the same do.
-func TestLookupsOfSeveralViews(t *testing.T) {
-	t.Parallel()
-	l, s, _ := sharedLookups(t)
-	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
-	inside := dnstest.New(t, "127.0.0.1")
-	inside.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
-	pod := nameView{key: "pod", resolver: resolver(t, inside, "nameserver 127.0.0.1\n")}
-	for range 2 {
-		wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
-		wantAnswer(t, l.lookup(t.Context(), pod, "hub.test"), "", "10.0.0.1", "")
-	}
-	wantLines(t, "questions of the node", s.Queries(), "udp A hub.test.", "udp AAAA hub.test.")
-	wantLines(t, "questions of the pod", inside.Queries(), "udp A hub.test.", "udp AAAA hub.test.")
 }

@@ -50,27 +50,39 @@ func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Passed, Body: facts}
 	if bringsNone(entry) {
 		e.Outcome = diagnosis.Inconclusive
-	} else if old, ok := outdated(found.Credentials, found.Node.Name, true); ok {
-		e.Outcome, e.Fault = diagnosis.Failed, expired(facts, old)
-	} else {
-		facts.Expires = soon(found.Credentials, found.Node.Name, true, now)
+	} else if expired(facts, found.Credentials, found.Node.Name, true, now) {
+		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultCredentialExpired
 	}
 	return []diagnosis.Evidence{e}
 }
 
-// outdated returns the first credential of a source if all its credentials for the
-// image have expired.
-func outdated(creds []keyring.Credential, source string, ofNode bool) (first keyring.Credential, ok bool) {
+// expired reports whether all of a source's credentials for the image have expired, and
+// sets the facts about the first of them. If all expire within the hour, it sets when the
+// last one does.
+func expired(facts *diagnosis.CredentialFacts, creds []keyring.Credential, source string, ofNode bool, now time.Time) bool {
+	var old, valid []keyring.Credential
 	for _, l := range creds {
 		switch {
 		case l.Source != source || l.OfNode != ofNode || l.Incomplete():
-		case !overdue(l):
-			return keyring.Credential{}, false
-		case !ok:
-			first, ok = l, true
+		case overdue(l):
+			old = append(old, l)
+		default:
+			valid = append(valid, l)
 		}
 	}
-	return first, ok
+	switch {
+	case len(valid) > 0:
+		facts.Expires = soon(valid, now)
+		return false
+	case len(old) == 0:
+		return false
+	case old[0].Validity == diagnosis.ValidityExpired:
+		facts.ExpiredAt = old[0].Expires
+	default:
+		facts.Changed, facts.Lifetime = old[0].Changed, old[0].Lifetime
+	}
+	facts.Credential = credentialRef(old[0])
+	return true
 }
 
 // overdue reports whether a credential has expired, by its own content or by its age.
@@ -78,14 +90,11 @@ func overdue(l keyring.Credential) bool {
 	return l.Validity == diagnosis.ValidityExpired || l.Validity == diagnosis.ValidityOutlived
 }
 
-// soon returns when the last of a source's credentials expires, if all of them
-// expire within the hour; else the zero time.
-func soon(creds []keyring.Credential, source string, ofNode bool, now time.Time) time.Time {
+// soon returns when the last of the credentials expires, if all of them expire within
+// the hour; else the zero time.
+func soon(creds []keyring.Credential, now time.Time) time.Time {
 	var last time.Time
 	for _, l := range creds {
-		if l.Source != source || l.OfNode != ofNode || l.Incomplete() || overdue(l) {
-			continue
-		}
 		if !l.EndsSoon(now) {
 			return time.Time{}
 		}
@@ -94,17 +103,6 @@ func soon(creds []keyring.Credential, source string, ofNode bool, now time.Time)
 		}
 	}
 	return last
-}
-
-// expired sets the facts about an expired credential.
-func expired(facts *diagnosis.CredentialFacts, l keyring.Credential) diagnosis.Fault {
-	facts.Credential = credentialRef(l)
-	if l.Validity == diagnosis.ValidityExpired {
-		facts.ExpiredAt = l.Expires
-	} else {
-		facts.Changed, facts.Lifetime = l.Changed, l.Lifetime
-	}
-	return diagnosis.FaultCredentialExpired
 }
 
 // credentialRef returns the reference to a credential in evidence.
@@ -119,8 +117,7 @@ func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 		return nil
 	}
 	var out []diagnosis.Evidence
-	all, _ := c.Node.Providers(f.Ref())
-	for _, p := range all {
+	for _, p := range c.Node.Providers(f.Ref()) {
 		out = append(out, diagnosis.Evidence{
 			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultProviderMatches,
 			Body: &diagnosis.CredentialFacts{Provider: p.Name, Pattern: p.Pattern, TokenMode: p.TokenMode},

@@ -44,6 +44,9 @@ type podView struct {
 	from diagnosis.Vantage
 }
 
+// podQuestion is a registry's address as pods with one view see it.
+type podQuestion struct{ view, address string }
+
 // podAnswer is the result of a lookup and a connection attempt as a pod.
 type podAnswer struct {
 	names dns.Answer
@@ -63,7 +66,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	if barred.reason != "" {
 		return barred.evidence()
 	}
-	answer, err := c.pods.Get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) (*podAnswer, error) {
+	answer, err := c.pods.Get(ctx, podQuestion{view.key, e.String()}, func(ctx context.Context) (*podAnswer, error) {
 		ctx = context.WithoutCancel(ctx) // other pods may need the answer
 		a := view.ask(ctx, e)
 		if (a.names.Fault != "" || a.err != nil) && c.moved(ctx, f, view) {
@@ -79,7 +82,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	case answer.names.Unknown:
 		return unasked{diagnosis.ReasonNameUnasked, answer.names.Why}.evidence()
 	}
-	node := c.dns.lookup(ctx, c.dns.node, hostname(e.Host)) // the same cached answer as in the node's check
+	node := c.dns.lookup(ctx, hostname(e.Host)) // the same cached answer as in the node's check
 	names := podEvidence(answer.names, view, hostname(e.Host), node)
 	c.Metrics.Checked(names.Check, names.Outcome, time.Since(start))
 	out := []diagnosis.Evidence{names}
@@ -124,7 +127,7 @@ func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, 
 	if barred.reason != "" {
 		return podView{}, barred
 	}
-	v := podView{root: c.options.Root, port: c.podPort}
+	v := podView{root: c.Registries.Root, port: c.podPort}
 	var ok, written bool
 	if v.config, written, ok = c.podConfig(sandbox); !ok {
 		return v, unasked{reason: diagnosis.ReasonNoSettings}
@@ -192,7 +195,7 @@ func (c *Collector) podConfig(s cri.Sandbox) (config dns.Config, written, ok boo
 	if s.ResolvConf == "" {
 		return dns.Config{}, false, false
 	}
-	text, err := hostfs.New(c.options.Root).ReadStart(s.ResolvConf, maxResolvConf)
+	text, err := hostfs.New(c.Registries.Root).ReadStart(s.ResolvConf, maxResolvConf)
 	return dns.ParseConfig(text), true, err == nil
 }
 
@@ -209,7 +212,7 @@ func (c *Collector) allowed(v podView, f diagnosis.Failure, written bool) ([]net
 	if v.netns != "" && len(all) == 0 {
 		return nil, true // the pod's own network is asked itself
 	}
-	known := dns.FromFiles(c.options.Root).Servers
+	known := dns.FromFiles(c.Registries.Root).Servers
 	if c.Node != nil {
 		known = append(known, c.Node.ClusterDNS()...)
 	}
@@ -370,10 +373,7 @@ func private(a netip.Addr) bool {
 }
 
 func addressTexts(addrs []netip.Addr) []string {
-	if len(addrs) == 0 {
-		return nil
-	}
-	out := make([]string, 0, len(addrs))
+	var out []string
 	for _, a := range addrs {
 		out = append(out, a.String())
 	}

@@ -124,7 +124,7 @@ func TestPodNames(t *testing.T) {
 			for host, zone := range tc.pod {
 				pods.Set(host, zone)
 			}
-			n.collector.options.Timeouts = quickly()
+			n.collector.Registries.Timeouts = quickly()
 			all := n.collect(podFailure())
 			wantLines(t, "pod", replaced(of(podFailure(), all, diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"), tc.want)
 			for _, e := range all {
@@ -179,7 +179,7 @@ func TestPodNamesNotRun(t *testing.T) {
 			if tc.failure != nil {
 				tc.failure(&f)
 			}
-			n.collector.options.Timeouts = quickly()
+			n.collector.Registries.Timeouts = quickly()
 			wantLines(t, "pod", of(f, n.collect(f), diagnosis.CheckPodDNS), "NotRun | "+tc.want)
 			if q := pods.Queries(); len(q) > 0 {
 				t.Errorf("asked %v", q)
@@ -202,7 +202,7 @@ func TestPodNamesHostNetwork(t *testing.T) {
 	s.HostNetwork = true
 	n, pods := withPod(t, s)
 	n.collector.PodNetwork = true
-	n.collector.options.Timeouts = quickly()
+	n.collector.Registries.Timeouts = quickly()
 	wantLines(t, "pod", replaced(of(podFailure(), n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
 		"Failed | NameNotFound | the pod's DNS cannot resolve hub.test: no such name (NXDOMAIN) from SERVER, the pod uses the node's network")
 }
@@ -219,7 +219,7 @@ func TestPodNamesFromFile(t *testing.T) {
 	hostfstest.Add(t, n.options.Root, map[string]string{file: "nameserver 127.0.0.2\nsearch corp.test\n"})
 	n.collector.Node = kubeletOf(t, map[string]string{"var/lib/kubelet/config.yaml": clusterDNS("127.0.0.2")})
 	pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
-	n.collector.options.Timeouts = quickly()
+	n.collector.Registries.Timeouts = quickly()
 	wantLines(t, "pod", replaced(of(podFailure(), n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
 		"Passed | the pod's DNS resolves hub.test to 10.0.0.1 (resolver SERVER)"+aside)
 	if err := os.Remove(filepath.Join(n.options.Root, file)); err != nil {
@@ -271,7 +271,7 @@ func TestServersOfThePodsChoice(t *testing.T) {
 			hostfstest.Add(t, n.options.Root, tc.files)
 			n.collector.Node = kubeletOf(t, tc.files)
 			pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.9"}})
-			n.collector.options.Timeouts = quickly()
+			n.collector.Registries.Timeouts = quickly()
 			f := podFailure()
 			f.NameServers = tc.chosen
 			wantLines(t, "pod", replaced(of(f, n.collect(f), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"), tc.want)
@@ -317,7 +317,7 @@ func TestServersInThePodsNetwork(t *testing.T) {
 func TestPodNamesShared(t *testing.T) {
 	t.Parallel()
 	n, pods := withPod(t, sandboxOf([]string{"127.0.0.2"}))
-	n.collector.options.Timeouts = quickly()
+	n.collector.Registries.Timeouts = quickly()
 	var wg sync.WaitGroup
 	for i := range 20 {
 		uid := fmt.Sprintf("pod-%d", i)

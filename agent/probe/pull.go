@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -91,7 +92,7 @@ func (c *Collector) waitsForCRIO(ctx context.Context, f diagnosis.Failure) bool 
 func (c *Collector) withoutSandbox(ctx context.Context, f diagnosis.Failure) []diagnosis.Failure {
 	name, err := c.Transfers.SandboxImage(ctx)
 	if err != nil || name == "" {
-		name = c.configs.load(ctx, c.options, c.Images).SandboxImage()
+		name = c.config(ctx).SandboxImage()
 	}
 	image, err := podwatch.ParseImage(name)
 	if err != nil {
@@ -239,9 +240,10 @@ func complete(s cri.Stored) bool {
 // received returns the bytes received of an image and its size in bytes.
 func received(s cri.Stored, ingests []cri.Ingest) (done, total int64) {
 	for _, b := range s.Blobs {
-		total += b.Size
+		size := min(max(b.Size, 0), math.MaxInt64-total) // a manifest may say anything
+		total += size
 		if b.Present {
-			done += b.Size
+			done += size
 		}
 	}
 	for _, i := range ingests {

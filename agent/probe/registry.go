@@ -6,10 +6,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/agnivade/levenshtein"
@@ -30,10 +30,12 @@ type visit struct {
 	f      diagnosis.Failure
 	text   diagnosis.Evidence // of the runtime's message
 	config *nodeconfig.Config
+	// notices are of the configuration, that of the image's registry included.
+	notices []nodeconfig.Notice
+
 	ref    reference.Named
 	creds  []keyring.Credential
 	since  time.Time // older cached answers are not used
-	blind  bool      // the node's CA certificates were not found
 	short  bool      // the image names no registry, and the runtime has found one
 	silent bool      // what is found is not passed on
 	brief  bool      // only the manifest is asked for
@@ -46,11 +48,11 @@ type visit struct {
 // endpoints asks one endpoint after another until one would serve the pull. The
 // upstream registry is often twice in the runtime's list, as a host and as the
 // server; it is asked once for all that have the same settings.
-func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnosis.Evidence {
+func (v visit) endpoints(ctx context.Context) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	asked := map[string]bool{}
-	v.all, v.cut = all, map[string]bool{}
-	for _, e := range all {
+	v.cut = map[string]bool{}
+	for _, e := range v.all {
 		if asked[e.Key(v.ref)] || !e.Serves(v.ref) {
 			continue
 		}
@@ -323,7 +325,7 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 		return []diagnosis.Evidence{v.mark(e, unasked)}, true
 	}
 	start := time.Now()
-	answer := v.c.dns.lookup(ctx, v.c.dns.node, host)
+	answer := v.c.dns.lookup(ctx, host)
 	evidence := v.mark(e, lookupEvidence(answer, host))
 	reachable := len(answer.Addresses) > 0
 	if facts := evidence.DNS(); sinkhole(answer.Addresses) {
@@ -363,12 +365,7 @@ func sinkhole(addresses []netip.Addr) bool {
 	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !a.IsUnspecified() })
 }
 
-func hostname(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.Trim(hostport, "[]")
-}
+func hostname(hostport string) string { return (&url.URL{Host: hostport}).Hostname() }
 
 // aboutEndpoint reports whether the endpoint would give the same answer to any
 // request with any credential.
@@ -399,7 +396,7 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 		e.Outcome = diagnosis.NotRun
 	case facts.Reserve == diagnosis.ReserveRealmInsecure, facts.Reserve == diagnosis.ReserveChallengeInsecure: // the runtime may do it
 		e.Outcome = diagnosis.NotRun
-	case a.Fault == registry.FaultTLSUntrusted && v.blind:
+	case a.Fault == registry.FaultTLSUntrusted && slices.ContainsFunc(v.notices, withoutAuthorities):
 		facts.Reserve = diagnosis.ReserveAuthorities
 	case a.Fault == registry.FaultTLSUntrusted && at.Blind, a.Fault == registry.FaultTLSHandshakeFailed && at.BlindClient:
 		facts.Reserve = diagnosis.ReserveCertificate
@@ -413,6 +410,10 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 	}
 	return e
 }
+
+// withoutAuthorities reports whether a notice says that the node's CA certificates were
+// not found.
+func withoutAuthorities(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities }
 
 // adjusted returns the answer with a fault that fits this request: a 403 of a token
 // server is about the repository where it takes the credential otherwise, and may be

@@ -98,7 +98,9 @@ func TestSentences(t *testing.T) {
 				tc.answer.Endpoint = "https://hub.test"
 			}
 			v := visitOf(t, image)
-			v.blind = tc.blind
+			if tc.blind {
+				v.notices = []nodeconfig.Notice{{Kind: nodeconfig.NoticeNoAuthorities}}
+			}
 			e := v.evidence(hub(), tc.answer, tc.cred)
 			wellFormed(t, failure(image), []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckRegistry), tc.want)

@@ -212,7 +212,7 @@ func (c *Collector) retryNeedless(f diagnosis.Failure, evidence []diagnosis.Evid
 
 // retryOf returns the pull that the kubelet would make.
 func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, creds []keyring.Credential) (pullRetry, bool) {
-	r := pullRetry{c: c, f: f, config: configFor(c.configs.load(ctx, c.options, c.Images), f)}
+	r := pullRetry{c: c, f: f, config: c.configFor(ctx, f)}
 	names, _, _ := fullNames(r.config, f)
 	if len(names) == 0 {
 		return r, false
