@@ -146,7 +146,7 @@ var textRules = []textRule{
 	// containers/image's words, without a code before them, for a challenge with
 	// error="insufficient_scope" (docker/errors.go): containerd's next row.
 	{cause: diagnosis.DeniedOrNotFound, any: "reading manifest _ in _: requested access to the resource is denied"},
-	{cause: diagnosis.DeniedOrNotFound, any: "pull access denied|server message: insufficient_scope|require 'docker login|does not exist or may require|no pull access|may require authorization|may require 'docker login'"},
+	{cause: diagnosis.DeniedOrNotFound, any: "pull access denied|server message: insufficient_scope|require 'docker login|does not exist or may require|or no pull access|may require authorization|may require 'docker login'"},
 	// What is asked for does not fit. Before the refusals: their words are generic.
 	{cause: diagnosis.PlatformMismatch, any: "no matching manifest for|no match for platform|no image found in manifest list|no image found in image index|no image found for|choosing image instance|cannot be used on this platform|no child with platform|no instances found for platform|no supported platform|specified platform|descriptor matching platform|match the host operating system|operating system of the host|match the detected host|unsupported platform|operating system is not supported|no manifest found for platform|no matching platform|wrong architecture|platform mismatch|cannot use an image with os|image with operating system|based image is incompatible"},
 
