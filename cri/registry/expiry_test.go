@@ -38,7 +38,7 @@ func TestCertificateExpiry(t *testing.T) {
 				files["etc/ssl/certs/ca-certificates.crt"] = string(catest.New(t).PEM())
 			}
 			if tc.skip {
-				files["etc/containerd/certs.d/"+s.Host+"/hosts.toml"] = "[host.\"https://" + s.Host + "\"]\nskip_verify = true\n"
+				files["etc/containerd/certs.d/"+folder(s.Host)+"/hosts.toml"] = "[host.\"https://" + s.Host + "\"]\nskip_verify = true\n"
 			}
 			opts := options(node(t, files))
 			opts.CertsDir = "/etc/containerd/certs.d"

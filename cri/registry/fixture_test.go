@@ -28,6 +28,9 @@ var (
 	endpoint, endpoints = nodeconfigtest.Endpoint, nodeconfigtest.Endpoints
 )
 
+// folder is a host's directory in certs.d, in the one of its forms that Windows has.
+func folder(host string) string { return strings.Replace(host, ":", "_", 1) + "_" }
+
 // noGoroutinesLeft fails the test if it ends with more goroutines than it
 // began with. It is to be called first.
 func noGoroutinesLeft(t *testing.T) {

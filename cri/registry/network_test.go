@@ -99,7 +99,7 @@ func TestGoResolver(t *testing.T) {
 func TestConnectionRefused(t *testing.T) {
 	a := app(t, options(node(t, nil)), registrytest.Name+":"+sockettest.ClosedPort(t), nil)
 	check(t, a, registry.FaultConnectionRefused, registry.PhaseConnect)
-	if !errors.Is(a.Err, syscall.ECONNREFUSED) || !slices.Equal(a.Connection.Addresses, []netip.Addr{loopback()}) {
+	if _, ok := errors.AsType[syscall.Errno](a.Err); !ok || !slices.Equal(a.Connection.Addresses, []netip.Addr{loopback()}) {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -318,12 +318,12 @@ func TestClientCertificateWanted(t *testing.T) {
 	}
 	pair := ca.Issue(catest.Request{Names: []string{"node"}})
 	root := node(t, map[string]string{
-		"etc/ssl/certs/ca-certificates.crt":       string(ca.PEM()),
-		"etc/containerd/certs.d/_default/x.toml":  "",
-		"etc/pki/node.pem":                        string(pair.PEM()) + string(pair.KeyPEM()),
-		"certs.d/" + s.Host + "/hosts.toml":       "server = \"https://" + s.Host + "\"\nclient = \"/etc/pki/node.pem\"\n",
-		"certs.d/unused.example.com/hosts.toml":   "",
-		"etc/ssl/certs/unreadable-but-harmless.0": "",
+		"etc/ssl/certs/ca-certificates.crt":         string(ca.PEM()),
+		"etc/containerd/certs.d/_default/x.toml":    "",
+		"etc/pki/node.pem":                          string(pair.PEM()) + string(pair.KeyPEM()),
+		"certs.d/" + folder(s.Host) + "/hosts.toml": "server = \"https://" + s.Host + "\"\nclient = \"/etc/pki/node.pem\"\n",
+		"certs.d/unused.example.com/hosts.toml":     "",
+		"etc/ssl/certs/unreadable-but-harmless.0":   "",
 	})
 	opts := options(root)
 	opts.CertsDir = "/certs.d"
@@ -707,8 +707,8 @@ func TestViaWithoutProxy(t *testing.T) {
 func TestMirrorIsAskedWithNamespace(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
 	opts := options(node(t, map[string]string{
-		"etc/ssl/certs/ca-certificates.crt": string(s.CA.PEM()),
-		"certs.d/hub.test:5000/hosts.toml":  "[host.'https://" + s.Host + "']\n",
+		"etc/ssl/certs/ca-certificates.crt":                  string(s.CA.PEM()),
+		"certs.d/" + folder("hub.test:5000") + "/hosts.toml": "[host.'https://" + s.Host + "']\n",
 	}))
 	opts.CertsDir = "/certs.d"
 	eps, _ := endpoints(t, opts, "hub.test:5000")
