@@ -123,8 +123,9 @@ func Load(opts Options) *Config {
 	host := hostfs.New(opts.Root)
 	opts = opts.withDefaults().located(host)
 	c := &Config{opts: opts, version: opts.version(), fs: host, explicitProxy: opts.Proxy != nil}
+	c.process = runtimeProcess(c.fs, opts)
 	if !c.explicitProxy {
-		c.env = readEnvironment(c.fs, opts)
+		c.env = c.environment()
 		c.opts.Proxy = c.env.proxy()
 		c.noteProxy()
 	}

@@ -568,13 +568,6 @@ func TestNoTemporaryDirectory(t *testing.T) {
 	}
 }
 
-func TestNoticeText(t *testing.T) {
-	n := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileInvalid, Path: "/etc/x", Line: 3}
-	if got, want := n.String(), "HostsFileInvalid /etc/x:3"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 // An endpoint at which no registry's API can be is named with its line.
 func TestAddressNotices(t *testing.T) {
 	for name, tc := range map[string]struct {

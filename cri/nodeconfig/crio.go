@@ -59,7 +59,6 @@ func (c *Config) loadCRIO() {
 			c.notice(Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
 		}
 	}
-	c.process = runtimeProcess(c.fs, c.opts)
 	c.crioRegistries = cmp.Or(c.opts.RegistriesConf, pathOf(c.arguments(), "registries-conf"), c.env.First("CONTAINER_REGISTRIES_CONF"))
 	c.noteUnloaded()
 	c.crioHelpers = []string{sysregistriesv2.AuthenticationFileHelper}

@@ -122,7 +122,7 @@ func TestCRIORefuses(t *testing.T) {
 	} {
 		_, _, err := sources(t, crio(t, blocked), image)
 		var refused *nodeconfig.ConfigError
-		if errors.As(err, &refused) != (want != "") || want != "" && refused.String() != want {
+		if errors.As(err, &refused) != (want != "") || want != "" && refused.Error() != "registry configuration: "+want {
 			t.Errorf("%s: error %v, want %q", image, err, want)
 		}
 	}

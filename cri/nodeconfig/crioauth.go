@@ -107,7 +107,7 @@ func (c *Config) searchAuthFiles(e *registry.Endpoint) []Notice {
 		if file.CredHelpers[keys[len(keys)-1]] != "" {
 			return []Notice{{Kind: NoticeCredentialHelper, Path: name}}
 		}
-		entry, _ := file.find(keys)
+		entry := file.find(keys)
 		if _, err := base64.StdEncoding.DecodeString(entry.Auth); err != nil {
 			e.NodeCredentialBroken = name
 			return nil
@@ -137,12 +137,7 @@ func parseAuthFile(data []byte, legacy bool) (authFile, error) {
 // reports that CRI-O would use something that a Credential cannot hold: an identity
 // token, or a user name or password alone.
 func (a authEntry) credential() (found *credential.Credential, unusable bool) {
-	decoded, err := base64.StdEncoding.DecodeString(a.Auth)
-	if err != nil {
-		return nil, true
-	}
-	user, password, ok := strings.Cut(string(decoded), ":")
-	password = strings.Trim(password, "\x00")
+	user, password, ok := splitAuth(a.Auth)
 	switch {
 	case !ok, user == "" && password == "" && a.IdentityToken == "":
 		return nil, false
@@ -165,13 +160,13 @@ func authKeys(name string) []string {
 
 // find returns the entry with the most specific key, else one for the host in Docker's
 // forms, such as https://index.docker.io/v1/.
-func (f authFile) find(keys []string) (authEntry, bool) {
+func (f authFile) find(keys []string) authEntry {
 	if f.legacy {
 		keys = keys[len(keys)-1:]
 	}
 	for _, key := range keys {
 		if entry, ok := f.Auths[key]; ok {
-			return entry, true
+			return entry
 		}
 	}
 	host := dockerHost(keys[len(keys)-1])
@@ -181,10 +176,10 @@ func (f authFile) find(keys []string) (authEntry, bool) {
 			stripped, _, _ = strings.Cut(stripped, "/")
 		}
 		if dockerHost(stripped) == host {
-			return f.Auths[key], true
+			return f.Auths[key]
 		}
 	}
-	return authEntry{}, false
+	return authEntry{}
 }
 
 // dockerHost is normalizeRegistry of package pkg/docker/config.

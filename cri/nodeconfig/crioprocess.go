@@ -6,28 +6,33 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/cri/hostfs"
+	"github.com/whypull/whypull/cri/systemd"
 )
 
-// process is the runtime's process, as far as it can be seen.
+// process is what can be seen of the runtime's process. Every process in the PID namespace
+// can read its name and command line, but the environment only with the right to trace it.
 type process struct {
-	found   bool
-	args    []string
-	started time.Time
+	environment systemd.Environment // empty if it cannot be read
+	args        []string
+	started     time.Time // zero if there is no such process
 }
 
 // clockTick is the unit of /proc/<pid>/stat on every architecture (proc(5), USER_HZ).
 const clockTick = time.Second / 100
 
 // runtimeProcess looks for the runtime's process.
-func runtimeProcess(host hostfs.FS, opts Options) process {
+func runtimeProcess(host hostfs.FS, opts Options) (out process) {
 	p, pids := runtimes(host, opts)
 	for _, pid := range pids {
+		if environ, err := p.read(pid, "environ"); err == nil && len(out.environment) == 0 {
+			out.environment = parseEnviron(environ)
+		}
 		args, err := p.args(pid)
-		if started := p.started(pid); err == nil && !started.IsZero() {
-			return process{true, args, started}
+		if started := p.started(pid); err == nil && out.started.IsZero() && !started.IsZero() {
+			out.args, out.started = args, started
 		}
 	}
-	return process{}
+	return out
 }
 
 // started returns when a process was started, to the second; the zero time if
@@ -75,7 +80,7 @@ func (c *Config) loaded(name string) (loaded, known bool) {
 	if c.crio.AutoReloadRegistries && strings.HasPrefix(name, registriesDir) {
 		return true, true
 	}
-	if !c.process.found {
+	if c.process.started.IsZero() {
 		return false, false
 	}
 	info, err := c.fs.Stat(name)

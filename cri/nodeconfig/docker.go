@@ -34,7 +34,6 @@ type dockerSettings struct {
 // loadDocker reads daemon.json and dockerd's command line, which has the same settings.
 // Its proxies replace those of the environment.
 func (c *Config) loadDocker() {
-	c.process = runtimeProcess(c.fs, c.opts)
 	args := c.arguments()
 	c.opts.ConfigFile = cmp.Or(pathOf(args, "config-file"), "/etc/docker/daemon.json")
 	c.dirs, c.settings.localPull = []string{dockerCertsDir}, true

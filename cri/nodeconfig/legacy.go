@@ -256,15 +256,18 @@ func (a legacyAuth) credential() (found *credential.Credential, unusable bool) {
 	case a.Auth == "":
 		return nil, false
 	}
-	decoded, err := base64.StdEncoding.DecodeString(a.Auth)
-	if err != nil {
-		return nil, true
-	}
-	user, password, ok := strings.Cut(string(decoded), ":")
+	user, password, ok := splitAuth(a.Auth)
 	if !ok {
 		return nil, true
 	}
-	return complete(user, strings.Trim(password, "\x00"))
+	return complete(user, password)
+}
+
+// splitAuth returns the user name and password in an "auth"; ok is false if it has none.
+func splitAuth(auth string) (user, password string, ok bool) {
+	decoded, err := base64.StdEncoding.DecodeString(auth)
+	user, password, ok = strings.Cut(string(decoded), ":")
+	return user, strings.Trim(password, "\x00"), ok && err == nil
 }
 
 // complete returns a credential that has both parts.

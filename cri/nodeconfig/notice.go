@@ -1,10 +1,5 @@
 package nodeconfig
 
-import (
-	"fmt"
-	"strings"
-)
-
 // NoticeKind is the kind of a problem in the node's configuration. The values are
 // a closed set.
 type NoticeKind string
@@ -167,22 +162,6 @@ type Notice struct {
 	Endpoint string
 }
 
-// String returns the kind, place and reason.
-func (n Notice) String() string {
-	var b strings.Builder
-	b.WriteString(string(n.Kind))
-	if n.Path != "" {
-		b.WriteString(" " + n.Path)
-	}
-	if n.Line > 0 {
-		fmt.Fprintf(&b, ":%d", n.Line)
-	}
-	if n.Reason != "" {
-		fmt.Fprintf(&b, " (%s)", n.Reason)
-	}
-	return b.String()
-}
-
 // ConfigError is the error of a configuration with which the runtime has no endpoint. Its
 // text has no text from a file.
 type ConfigError struct {
@@ -191,7 +170,9 @@ type ConfigError struct {
 }
 
 // Error implements error.
-func (e *ConfigError) Error() string { return "registry configuration: " + e.String() }
+func (e *ConfigError) Error() string {
+	return "registry configuration: " + string(e.Kind) + " " + e.Path
+}
 
 // Unwrap returns containerd's error, whose text may quote the file.
 func (e *ConfigError) Unwrap() error { return e.err }

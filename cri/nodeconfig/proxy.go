@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/net/http/httpproxy"
 
-	"github.com/whypull/whypull/cri/hostfs"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/systemd"
 )
@@ -24,14 +23,14 @@ type environment struct {
 	ofProcess bool   // it is that of the process that runs
 }
 
-// readEnvironment returns the environment of the node's runtime, from its process or
-// else from its systemd unit.
-func readEnvironment(fs hostfs.FS, opts Options) environment {
-	if env, ok := processEnvironment(fs, opts); ok {
-		return environment{env, "the environment of " + opts.processName(), true}
+// environment returns the environment of the node's runtime, from its process or else from
+// its systemd unit.
+func (c *Config) environment() environment {
+	if env := c.process.environment; len(env) > 0 {
+		return environment{env, "the environment of " + c.opts.processName(), true}
 	}
-	for _, unit := range opts.units() {
-		service := systemd.ReadService(fs, unit)
+	for _, unit := range c.opts.units() {
+		service := systemd.ReadService(c.fs, unit)
 		if files := service.Files(); len(files) > 0 {
 			env := forContainerd(unit, service.Environment())
 			return environment{env, cmp.Or(env.FileOf(proxyVariables()...), files[0]), false}

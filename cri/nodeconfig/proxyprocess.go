@@ -16,20 +16,6 @@ import (
 // maxEnviron is the number of bytes that are read of a process's environment.
 const maxEnviron = 1 << 20
 
-// processEnvironment reads the environment of the runtime's process. Every process in the
-// PID namespace can read its name and command line, but the environment only with the
-// right to trace it.
-func processEnvironment(host hostfs.FS, opts Options) (systemd.Environment, bool) {
-	p, pids := runtimes(host, opts)
-	for _, pid := range pids {
-		data, err := p.read(pid, "environ")
-		if env := parseEnviron(data); err == nil && len(env) > 0 {
-			return env, true
-		}
-	}
-	return nil, false
-}
-
 // proc is the proc file system that is mounted at /proc.
 type proc struct{ fs hostfs.FS }
 
@@ -139,7 +125,7 @@ func valuesOf(args []string, names ...string) []string {
 // arguments returns the command line of the runtime: of its process, or else what its
 // unit has, variables such as $CRIO_CONFIG_OPTIONS included.
 func (c *Config) arguments() []string {
-	if c.process.found {
+	if !c.process.started.IsZero() {
 		return c.process.args
 	}
 	var args []string
