@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/whypull/whypull/agent/check"
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -96,13 +97,18 @@ func checkCommand() *cobra.Command {
 	f.StringVar(&o.Runtime, "runtime", "", "container runtime whose rules apply, as containerd=VERSION or cri-o=VERSION; this machine's when empty")
 	f.StringVar(&o.RegistriesConf, "registries-conf", "", "CRI-O's registries.conf, in place of those below /etc/containers")
 	f.StringVar(&o.Socket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket, used if it exists; no runtime is asked when empty")
-	f.StringVar(&o.HostRoot, "host-root", "/", "directory at which the node's root file system is mounted")
-	f.StringVar(&o.RegistryDir, "registry-config-path", "", "the node's directory of hosts.toml files; read from containerd's config.toml when empty")
-	f.StringVar(&o.ContainerdConfig, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2, or in the unit of containerd, is found by itself")
+	nodeFlags(f, &o.HostRoot, &o.RegistryDir, &o.ContainerdConfig, &o.Providers)
 	f.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json")
-	f.StringVar(&o.Providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
 	twins(f)
 	return cmd
+}
+
+// nodeFlags defines the flags of agent and check that say where the node's files are.
+func nodeFlags(f *pflag.FlagSet, root, registries, containerd, providers *string) {
+	f.StringVar(root, "host-root", "/", "directory at which the node's root file system is mounted")
+	f.StringVar(registries, "registry-config-path", "", "the node's directory of hosts.toml files; read from containerd's config.toml when empty")
+	f.StringVar(containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2, or in the unit of containerd, is found by itself")
+	f.StringVar(providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
 }
 
 func runCheck(ctx context.Context, o check.Options, in io.Reader, out io.Writer) error {

@@ -34,8 +34,8 @@ type Container struct {
 	// RunsHere reports the same for the pod's own node.
 	RunsHere bool `json:"runsHere"`
 
-	verdict *report.Container // from the report
-	begin   time.Time         // since when it fails; without a report, the pod's last change
+	verdict report.Container // the report's entry; zero without a report
+	begin   time.Time        // since when it fails; without a report, the pod's last change
 }
 
 // parseReport returns a pod's report in an annotation; nil if it has none or an invalid
@@ -85,9 +85,10 @@ func add(all []Container, f diagnosis.Failure, verdict *report.Container) []Cont
 		Name: report.Printable(f.Container), Kind: string(f.Kind), Image: report.Printable(image.Written),
 		Registry: image.Registry, Repository: image.Repository,
 		Reason: report.Printable(message.Redact(f.Reason)), Message: report.Printable(message.Redact(f.Message)),
-		RunsOn: []string{}, verdict: verdict,
+		RunsOn: []string{},
 	}
 	if verdict != nil {
+		c.verdict = *verdict
 		c.Name, c.Kind, c.Cause = verdict.Name, verdict.Kind, cmp.Or(verdict.Cause, string(diagnosis.Unknown))
 	}
 	if slices.ContainsFunc(all, func(o Container) bool { return o.Name == c.Name && o.Kind == c.Kind }) {

@@ -17,7 +17,7 @@ func short(all []Container) string {
 	var out []string
 	for _, c := range all {
 		cause := c.Cause
-		if c.verdict == nil {
+		if cause == "" {
 			cause = "?"
 		}
 		out = append(out, c.Name+"="+cause)
@@ -97,7 +97,7 @@ func TestCredentialsInNames(t *testing.T) {
 		"a volume, again": {volume("data", written), withContainer("b", "b", "data"), withStatus("b", waiting("ContainerCreating", "")), models},
 	} {
 		all := containersOf(testPod("web", edits...))
-		if len(all) != 1 || all[0].verdict == nil || all[0].Image != kept {
+		if len(all) != 1 || all[0].Cause == "" || all[0].Image != kept {
 			t.Errorf("%s: %+v", name, all)
 		}
 		if shown := fmt.Sprintf("%+v", all); strings.Contains(shown, "hunter2") {

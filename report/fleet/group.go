@@ -144,7 +144,7 @@ func (g *Group) summarize() {
 	shared := map[string]map[string]bool{} // summary → namespaces
 	members := map[string]int{}            // summary → its members
 	for _, m := range g.members {
-		if m.container.verdict == nil {
+		if m.container.Cause == "" {
 			continue
 		}
 		summary := m.container.verdict.Summary

@@ -138,8 +138,8 @@ func (v *View) newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 	p.SetManager(diagnosis.ManagerOf(pod.Labels, pod.Annotations))
 	for i := range p.Containers {
 		c := &p.Containers[i]
-		c.begin = begin(c.verdict, pod)
-		if c.verdict == nil {
+		c.begin = begin(c.verdict.Since, pod)
+		if c.Cause == "" {
 			c.NoReport = fleet.noReportReason(pod, now)
 		}
 		if !v.Preflight { // nodes that run an image need not be able to pull it again

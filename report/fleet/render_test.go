@@ -419,11 +419,11 @@ func TestSince(t *testing.T) {
 		"2026-01-02T11:59:30Z": "30s", "2026-01-02T13:59:30+02:00": "30s", "2026-01-01T11:00:00Z": "25h", "2026-01-02T12:00:09Z": "0s",
 		"0001-01-01T00:00:00Z": "-", "yesterday": "-", "": "-",
 	} {
-		if got := since(&report.Container{Since: at}, noon()); got != want {
+		if got := since(at, noon()); got != want {
 			t.Errorf("%s: %s, want %s", at, got, want)
 		}
 	}
-	if got := since(nil, noon()); got != "-" {
+	if got := since("", noon()); got != "-" {
 		t.Error(got)
 	}
 }

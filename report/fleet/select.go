@@ -39,13 +39,11 @@ func (o Overview) Select(causes []string, since time.Duration, now time.Time) Ov
 	return out
 }
 
-// begin returns since when a container fails by its report, else when its pod last
+// begin returns since when a container fails: by its report, else since its pod last
 // changed.
-func begin(verdict *report.Container, pod *corev1.Pod) time.Time {
-	if verdict != nil {
-		if t, err := time.Parse(time.RFC3339, verdict.Since); err == nil {
-			return t
-		}
+func begin(reported string, pod *corev1.Pod) time.Time {
+	if t, err := time.Parse(time.RFC3339, reported); err == nil {
+		return t
 	}
 	return lastChange(pod)
 }

@@ -39,11 +39,8 @@ func (p Pod) Story(l Layout, now time.Time, wide bool) string {
 }
 
 func (l Layout) story(p Pod, c Container, now time.Time, wide bool) string {
-	out := l.verdict(c, now) + l.facts(p, c)
-	if c.verdict != nil {
-		out += l.evidence(c.verdict.Evidence)
-	}
-	if c.verdict != nil && wide && len(c.verdict.Hosts) > 0 {
+	out := l.verdict(c, now) + l.facts(p, c) + l.evidence(c.verdict.Evidence)
+	if wide && len(c.verdict.Hosts) > 0 {
 		out += l.section("Hosts that the pull needs, as far as known") + "    " + strings.Join(c.verdict.Hosts, "\n    ") + "\n"
 	}
 	if c.Message != "" || c.Reason != "" {
@@ -52,19 +49,19 @@ func (l Layout) story(p Pod, c Container, now time.Time, wide bool) string {
 			out += wrap(c.Message, "    ", l.Width)
 		}
 	}
-	if c.verdict != nil {
-		out += l.remedy(*c.verdict) + l.paint(dim, "  More: kubectl why-pull explain "+c.Cause) + "\n"
+	if c.Cause != "" {
+		out += l.remedy(c.verdict) + l.paint(dim, "  More: kubectl why-pull explain "+c.Cause) + "\n"
 	}
 	return out
 }
 
 func (l Layout) verdict(c Container, now time.Time) string {
 	head := diagnosis.Kind(c.Kind).Words() + " " + c.Name + ": "
-	if c.verdict == nil {
+	if c.Cause == "" {
 		return wrap(head+"no report", "", l.Width) + wrap(c.NoReport, "  ", l.Width)
 	}
 	notes := c.verdict.Confidence
-	if age := since(c.verdict, now); age != "-" {
+	if age := since(c.verdict.Since, now); age != "-" {
 		notes += ", for " + age
 	}
 	return head + l.paint(bold+";"+red, c.Cause) + " (" + notes + ")\n" + wrap(c.verdict.Summary, "  ", l.Width)
@@ -72,7 +69,7 @@ func (l Layout) verdict(c Container, now time.Time) string {
 
 func (l Layout) facts(p Pod, c Container) string {
 	image := "image " + c.Image
-	if c.verdict != nil && c.verdict.PullPolicy != "" {
+	if c.verdict.PullPolicy != "" {
 		image += ", pull policy " + c.verdict.PullPolicy
 	}
 	out := "\n" + wrap(image, "  ", l.Width)

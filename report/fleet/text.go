@@ -116,23 +116,17 @@ func (m member) row(now time.Time, namespaces, wide bool) []string {
 	if namespaces {
 		name = m.pod.Key()
 	}
-	row := []string{name, m.container.Name, m.pod.Node, since(m.container.verdict, now), m.container.Image}
+	row := []string{name, m.container.Name, m.pod.Node, since(m.container.verdict.Since, now), m.container.Image}
 	if wide {
-		confidence := "-"
-		if m.container.verdict != nil {
-			confidence = m.container.verdict.Confidence
-		}
-		row = append(row, confidence, cmp.Or(clip(m.container.Reason, 40), "-"), cmp.Or(m.pod.Owner, "-"))
+		row = append(row, cmp.Or(m.container.verdict.Confidence, "-"), cmp.Or(clip(m.container.Reason, 40), "-"), cmp.Or(m.pod.Owner, "-"))
 	}
 	return row
 }
 
-// since returns how long a container has failed, in kubectl's format for ages.
-func since(verdict *report.Container, now time.Time) string {
-	if verdict == nil {
-		return "-"
-	}
-	t, err := time.Parse(time.RFC3339, verdict.Since)
+// since returns how long ago something began, in kubectl's format for ages; "-" if that is
+// not known.
+func since(begin string, now time.Time) string {
+	t, err := time.Parse(time.RFC3339, begin)
 	if err != nil || t.IsZero() {
 		return "-"
 	}
@@ -144,7 +138,7 @@ func (p Pod) Lines() []string {
 	var out []string
 	for _, c := range p.Containers {
 		line := fmt.Sprintf("%s %s %s: ", p.Key(), diagnosis.Kind(c.Kind).Words(), c.Name)
-		if c.verdict == nil {
+		if c.Cause == "" {
 			line += "no report, " + c.NoReport
 		} else {
 			line += c.Cause + ", " + c.verdict.Summary
