@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/probe"
 )
@@ -94,22 +96,19 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 		}
 	}
 	collector := probe.New(probes)
-	next := make(chan int, len(targets))
-	for i := range targets {
-		next <- i
-	}
-	close(next)
-	for range min(atOnce, len(targets)) {
-		go func() {
-			for i := range next {
-				f := targets[i].failure
-				f.UID = strconv.Itoa(i)
-				first, all := collector.Collect(ctx, f, false)
+	var running errgroup.Group
+	running.SetLimit(atOnce)
+	go func() {
+		for i, t := range targets {
+			running.Go(func() error {
+				t.failure.UID = strconv.Itoa(i)
+				first, all := collector.Collect(ctx, t.failure, false)
 				exams[i].first <- first
 				exams[i].all <- <-all
-			}
-		}()
-	}
+				return nil
+			})
+		}
+	}()
 	return exams
 }
 

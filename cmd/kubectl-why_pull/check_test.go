@@ -60,13 +60,14 @@ func withAgents(t *testing.T, spdyOnly bool, run func(pod string) (stdout, stder
 				return run(part[6])
 			})
 		case r.URL.Path == "/api/v1/nodes" && r.URL.Query().Get("labelSelector") == "pool=batch":
-			apitest.Write(w, "application/json", &metav1.PartialObjectMetadataList{Items: []metav1.PartialObjectMetadata{
+			apitest.Write(w, "application/json", &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}, Items: []metav1.PartialObjectMetadata{
 				{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, {ObjectMeta: metav1.ObjectMeta{Name: "n9"}},
 			}})
 		case r.URL.Path == "/api/v1/nodes":
 			apitest.Write(w, "application/json", &metav1.PartialObjectMetadataList{})
 		case r.URL.Path == "/api/v1/namespaces/shop/secrets/regcred":
-			apitest.Write(w, "application/json", &corev1.Secret{
+			apitest.Write(w, "application/vnd.kubernetes.protobuf", &corev1.Secret{
+				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 				ObjectMeta: metav1.ObjectMeta{Name: "regcred", Annotations: map[string]string{"note": "not sent"}},
 				Type:       corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
 			})

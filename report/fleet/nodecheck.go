@@ -65,25 +65,24 @@ const maxNodes = 10
 // other answer with its nodes, those of most nodes first.
 func (a Answers) Text(l Layout) string {
 	works := 0
-	nodes := map[string][]string{} // cause, or error → nodes
-	first := map[string]Answer{}
-	var order []string
+	key := func(n Answer) string { return n.Cause + "\n" + n.Error }
+	nodes := map[string][]string{} // by key
+	var others []Answer            // the first of each key
 	for _, n := range a.Nodes {
 		if n.Pullable {
 			works++
 			continue
 		}
-		key := n.Cause + "\n" + n.Error
-		if _, there := first[key]; !there {
-			order, first[key] = append(order, key), n
+		if nodes[key(n)] == nil {
+			others = append(others, n)
 		}
-		nodes[key] = append(nodes[key], n.Node)
+		nodes[key(n)] = append(nodes[key(n)], n.Node)
 	}
-	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(len(nodes[b]), len(nodes[a])) })
+	slices.SortStableFunc(others, func(a, b Answer) int { return cmp.Compare(len(nodes[key(b)]), len(nodes[key(a)])) })
 	var b strings.Builder
 	b.WriteString(wrap(fmt.Sprintf("%s works on %d of %s", a.Image, works, count(len(a.Nodes), "node")), "", l.Width))
-	for _, key := range order {
-		n, line := first[key], firstFew(nodes[key], maxNodes)+": "
+	for _, n := range others {
+		line := firstFew(nodes[key(n)], maxNodes) + ": "
 		if n.Error != "" {
 			b.WriteString(wrap(line+"no answer, "+n.Error, "", l.Width))
 			continue

@@ -62,7 +62,9 @@ func TestManager(t *testing.T) {
 					apitest.Fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, "no")
 					return
 				}
-				apitest.Write(w, "application/json", &metav1.PartialObjectMetadata{ObjectMeta: meta})
+				apitest.Write(w, "application/json", &metav1.PartialObjectMetadata{
+					TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}, ObjectMeta: meta,
+				})
 			})
 			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "x", Labels: tt.labels, OwnerReferences: tt.owners}}
 			if got := client(t, s).Manager(t.Context(), p); got != tt.want {
