@@ -251,6 +251,9 @@ type RegistryFacts struct {
 	// Unsent reports whether the runtime does not send the credential, since the
 	// registry does not ask for one where the runtime would see it.
 	Unsent bool
+	// NoChallenge reports whether a 401 asks for no credentials that a runtime has:
+	// neither Basic nor Bearer.
+	NoChallenge bool
 	// Phase is where the conversation ended.
 	Phase Phase
 	// Status is the HTTP status that decided, 0 if there was none.

@@ -107,10 +107,13 @@ func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 		}
 		return fmt.Sprintf("the check of %s was not completed", at)
 	case FaultUnauthorized:
-		return r.unauthorizedDetail(at)
+		return r.unauthorizedDetail(at, e.Endpoint.CRIO)
 	case FaultInsufficientScope:
 		return fmt.Sprintf("%s issues a token %s, but without pull access to %s", cmp.Or(r.TokenHost, at), with, repo)
 	case FaultForbidden:
+		if r.pageDenies() {
+			return fmt.Sprintf("%s denies the request with a web page%s, as a firewall or proxy does", at, r.httpStatus())
+		}
 		return fmt.Sprintf("%s denies pull access to %s %s%s", r.who(at), repo, with, r.status())
 	case FaultPolicyBlocked:
 		return fmt.Sprintf("%s blocks %s by policy%s", at, f.Image, r.status())
@@ -132,7 +135,10 @@ func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 	return r.troubleDetail(at, cmp.Or(e.Fault, r.Shown))
 }
 
-func (r *RegistryFacts) unauthorizedDetail(at string) string {
+func (r *RegistryFacts) unauthorizedDetail(at string, crio bool) string {
+	if r.NoChallenge && !crio {
+		return at + " answers HTTP 401 without a WWW-Authenticate header for Basic or Bearer credentials, so the runtime sends none"
+	}
 	if r.Credential == nil {
 		return fmt.Sprintf("%s requires credentials%s", r.who(at), r.status())
 	}
@@ -196,6 +202,9 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 	case FaultConnectionTimeout:
 		return fmt.Sprintf("the %s %s timed out", r.Phase.step(), who)
 	case FaultNetworkUnreachable:
+		if r.Phase.connected() {
+			return fmt.Sprintf("the %s %s failed: it closed or reset the connection without an answer", r.Phase.step(), who)
+		}
 		return fmt.Sprintf("the %s %s failed: unreachable or connection reset", r.Phase.step(), who)
 	case FaultTLSUntrusted:
 		return fmt.Sprintf("the certificate of %s is not trusted by the node%s", who, r.Certificate.issuer())
@@ -245,6 +254,11 @@ func (p Phase) step() string {
 	case PhaseDNS, PhasePing, PhaseManifest:
 	}
 	return "request to"
+}
+
+// connected reports whether a phase comes after the connection and the TLS handshake.
+func (p Phase) connected() bool {
+	return p == PhasePing || p == PhaseToken || p == PhaseManifest || p == PhaseBlob
 }
 
 // status returns the HTTP status for the end of a sentence.

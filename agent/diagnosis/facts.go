@@ -166,7 +166,11 @@ func hostOf(endpoint string) string {
 
 // isOwn reports whether a host[:port] is the upstream registry.
 func (x *facts) isOwn(host string) bool {
-	return hostOnly(host) == hostOnly(x.Registry) || hostOnly(host) == hostOnly(x.host())
+	name := hostOnly(host)
+	if name != hostOnly(x.Registry) && name != hostOnly(x.host()) {
+		return false
+	}
+	return !strings.HasPrefix(host, name+":") || slices.Contains([]string{name + ":443", name + ":80", x.Registry, x.host()}, host)
 }
 
 // endpoint is the upstream registry as it was talked to.
@@ -448,10 +452,24 @@ func (x *facts) undisclosed() []*Evidence {
 	return filter(x.denied(), func(e *Evidence) bool { return e.Fault == FaultInsufficientScope && !e.Registry().Exists })
 }
 
+// pageDenies reports whether a web page denies the request for the manifest at the
+// registry's own address, as no registry does.
+func (r *RegistryFacts) pageDenies() bool {
+	return r.Page && r.Status == http403 && !r.Content && r.Phase != PhaseToken
+}
+
+// http403 is the status of a firewall that denies a request.
+const http403 = 403
+
 // refusedElsewhere is the refusal of a place that the registry redirects to for the
-// manifest, or the page of such a place where the manifest or a blob should be:
-// neither has to do with the credentials for the registry.
+// manifest, or the page of such a place where the manifest or a blob should be, or that
+// of a firewall in front of the registry: none has to do with the credentials for the
+// registry.
 func (x *facts) refusedElsewhere() (*Evidence, bool) {
+	denied := filter(x.origin(), func(e *Evidence) bool { return e.Fault == FaultForbidden && e.Registry().pageDenies() })
+	if len(denied) > 0 && len(denied) == len(x.origin()) {
+		return denied[0], true
+	}
 	return find(x.origin(), func(e *Evidence) bool {
 		switch e.Fault { //nolint:exhaustive // the others are no refusals
 		case FaultWebPage:

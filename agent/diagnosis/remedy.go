@@ -539,7 +539,7 @@ func (x *facts) renew(secret string) []string {
 }
 
 func noCredentialsRemedy(x *facts) []string {
-	if len(x.unsent()) > 0 {
+	if e, _ := x.refusal(); len(x.unsent()) > 0 || e.Registry().NoChallenge {
 		return unsentRemedy(x)
 	}
 	var lines []string
@@ -566,7 +566,10 @@ func rejectedRemedy(x *facts) []string {
 func expiredRemedy(x *facts) []string { return x.renewUsed(x.expired()) }
 
 func deniedRemedy(x *facts) []string {
-	if e, ok := x.refusedElsewhere(); ok {
+	if e, ok := x.refusedElsewhere(); ok && !e.redirected() {
+		first := comment("Ask whoever runs the firewall or proxy in front of %s to let pulls of node %s through. What its page says is the answer to:", x.Registry, x.Node)
+		return append([]string{first}, connectRemedy(x)[1:]...)
+	} else if ok {
 		host := hostOf(e.Endpoint.URL)
 		first := comment("Pulls from %s also need %s, to which it redirects: allow it in the firewall or proxy between node %s and that host. Or use a mirror.", x.Registry, host, x.Node)
 		return append([]string{first}, connectRemedy(x)...)
@@ -893,10 +896,11 @@ func (x *facts) fixProvider(c *CredentialFacts) []string {
 	return []string{comment(what+" Or give the pod a pull secret, which the kubelet tries first.", c.Provider, x.Node), command, x.watch()}
 }
 
-// unsentRemedy fixes a registry that does not require credentials where CRI-O checks.
+// unsentRemedy fixes a registry that does not require credentials where CRI-O checks, or
+// in no way that runtimes know.
 func unsentRemedy(x *facts) []string {
 	return []string{
-		comment("Make %s answer GET /v2/ with 401 and a WWW-Authenticate header, as the distribution specification requires. Check on node %s:", x.host(), x.Node),
+		comment("Make %s answer GET /v2/ with 401 and a WWW-Authenticate header for Basic or Bearer credentials, as the distribution specification requires. Check on node %s:", x.host(), x.Node),
 		"curl -sv --max-time 20 " + quote(x.endpoint()+"/v2/"),
 	}
 }
@@ -948,7 +952,11 @@ func connectRemedy(x *facts) []string {
 func (x *facts) onNode(command, why string) []string {
 	host, url := x.host(), x.endpoint()+"/v2/"
 	if e := x.elsewhere(); e != "" {
-		host, url, why = e, "https://"+e+"/", strings.Replace(why, "the registry", "the host", 1)
+		scheme := "https"
+		if at, ok := x.redirected(); ok && strings.HasPrefix(at.Endpoint.URL, "http://") {
+			scheme = "http"
+		}
+		host, url, why = e, scheme+"://"+e+"/", strings.Replace(why, "the registry", "the host", 1)
 	}
 	if !strings.HasPrefix(command, "curl") {
 		url = hostOnly(host)

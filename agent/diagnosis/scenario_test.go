@@ -460,6 +460,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		}
 	case "says":
 		b.Exists, b.SaysExpired = value == "exists", value == "expired"
+	case "challenge":
+		b.NoChallenge = value == "none"
 	case "unsent":
 		b.Unsent = value == "true"
 	case "retry":

@@ -50,7 +50,7 @@ func detailSummary(faults ...Fault) func(*facts) string {
 
 // connectionSummary is detailSummary with what is known of the pod's own network.
 func connectionSummary(fault Fault) func(*facts) string {
-	return func(x *facts) string { return x.onlyNode(detailSummary(fault)(x)) }
+	return func(x *facts) string { return x.onlyNode(fault) }
 }
 
 // timeoutSummary is connectionSummary for what may only be slow.
@@ -205,11 +205,15 @@ func (x *facts) inPod() string {
 	return ""
 }
 
-// onlyNode adds to a sentence what the pod can do and the node cannot.
-func (x *facts) onlyNode(s string) string {
+// onlyNode returns the sentence of the decisive evidence with what the pod can do and the
+// node cannot.
+func (x *facts) onlyNode(fault Fault) string {
+	e, _ := x.atOrigin(fault)
+	s := x.detail(e)
 	if s == "" {
 		return ""
 	}
+	connected := e.Registry().Phase.connected() || x.elsewhere() != "" // or it is another host
 	if e := x.unused(); e != nil {
 		s += "; " + x.detail(e)
 	}
@@ -219,7 +223,7 @@ func (x *facts) onlyNode(s string) string {
 	if e, ok := x.pod(); ok && e.DNS().Compared == ComparedOther {
 		s += fmt.Sprintf("; the pod's DNS resolves it to %s", list(e.DNS().Addresses))
 	}
-	if x.podReaches() {
+	if x.podReaches() && !connected {
 		s += "; the pod can connect to it"
 	}
 	return s
@@ -414,6 +418,9 @@ func (x *facts) expired() []*Evidence {
 }
 
 func authenticationRequiredSummary(x *facts) string {
+	if e, ok := x.refusal(); ok && e.Registry().NoChallenge {
+		return x.detail(e)
+	}
 	if unsent := x.unsent(); len(unsent) > 0 {
 		return fmt.Sprintf("%s requires no credentials at /v2/, but does for %s; CRI-O checks only /v2/, so it does not send those of %s", x.Registry, x.Repository, x.whose(unsent))
 	}

@@ -508,7 +508,7 @@ func TestRegistryTrouble(t *testing.T) {
 		"expired":       {registrytest.Config{Certificate: expired, Repositories: repos}, "team/app:1.0", "Failed | TLSExpired | the certificate of https://HUB (ADDR) has expired or is not yet valid"},
 		"other name":    {registrytest.Config{Certificate: otherName, Repositories: repos}, "team/app:1.0", "Failed | TLSHostnameMismatch | the certificate of https://HUB (ADDR) is for other.test, not for this name"},
 		"plain":         {registrytest.Config{Plain: true, Repositories: repos}, "team/app:1.0", "Failed | HTTPSMismatch | https://HUB (ADDR) speaks plain HTTP, but the node is configured to use HTTPS"},
-		"reset":         {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Reset}}}, "team/app:1.0", "Failed | NetworkUnreachable | the request to https://HUB (ADDR) failed: unreachable or connection reset"},
+		"reset":         {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Reset}}}, "team/app:1.0", "Failed | NetworkUnreachable | the request to https://HUB (ADDR) failed: it closed or reset the connection without an answer"},
 		"token server": {registrytest.Config{TokenStatus: 503, Repositories: []registrytest.Repository{{Name: "team/app", Auth: registrytest.Bearer}}}, "team/app:1.0",
 			"Failed | ServerError | token server HUB returned a server error: HTTP 503"},
 	} {

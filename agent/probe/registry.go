@@ -385,8 +385,10 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 	a = adjusted(a, cred)
 	e, facts := typed(a, cred)
 	facts.Reference = v.ref.String()
-	// CRI-O takes a challenge from /v2/ alone: without one it keeps the credentials.
-	facts.Unsent = at.Settings.Pings && cred != nil && a.Fault == registry.FaultUnauthorized && !a.Auth.CredentialSent
+	// CRI-O takes a challenge from /v2/ alone: without one it keeps the credentials. The
+	// others keep them where the 401 has none that they support.
+	facts.NoChallenge = !at.Settings.Pings && a.Fault == registry.FaultUnauthorized && a.Auth.Scheme == registry.SchemeUnknown && a.Redirects.Via == ""
+	facts.Unsent = cred != nil && (facts.NoChallenge || at.Settings.Pings && a.Fault == registry.FaultUnauthorized && !a.Auth.CredentialSent)
 	switch {
 	case a.Found:
 		e.Outcome = diagnosis.Passed
