@@ -295,7 +295,7 @@ func TestR17NoPlatform(t *testing.T) {
 	m := newMachine(t)
 	r, content := image(t, "team/app")
 	content.Tag("none", content.Index())
-	m.check(m.serve("registry.test", only(r))+"/team/app:none").is(diagnosis.PlatformMismatch, diagnosis.Confirmed, "is for no platform")
+	m.check(m.serve("registry.test", only(r))+"/team/app:none").is(diagnosis.PlatformMismatch, diagnosis.Confirmed, "is an index that names no platform")
 }
 
 // R57: containerd fetches no layer of an image whose config has the type of 2015.

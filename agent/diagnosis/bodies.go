@@ -241,6 +241,19 @@ const (
 	TroubleBroken  Trouble = "broken off"
 )
 
+// Form is why a runtime cannot use an image, in words that follow its name.
+type Form string
+
+// The forms.
+const (
+	FormSchema1   Form = "only in manifest schema 1, which the runtime does not support"
+	FormText      Form = "with a manifest of the media type text/plain, which the runtime takes for schema 1 and does not support"
+	FormBlob      Form = "as a blob that is no manifest: its digest may be that of an image's config (the image ID)"
+	FormMediaType Form = "without the media type of a manifest, so the runtime does not read it"
+	FormTooLarge  Form = "with a manifest that is larger than the runtime reads"
+	FormLayers    Form = "with a config that has another number of layers than the manifest"
+)
+
 // RegistryFacts is one conversation with a registry endpoint, or what the node's
 // configuration has to say of the registry.
 type RegistryFacts struct {
@@ -310,6 +323,11 @@ type RegistryFacts struct {
 	Looked  int
 	// Blob is the digest of the content that failed.
 	Blob string
+	// Form is why the runtime cannot use the image, for FaultUnsupportedFormat; empty for
+	// rare reasons.
+	Form Form
+	// Outside reports whether layers come from URLs of their own, which are not checked.
+	Outside bool
 	// Platforms are those that the image is for, as os/arch[/variant], and Platform
 	// is the node's own, or the one that was asked for where PlatformWanted.
 	Platforms      []string

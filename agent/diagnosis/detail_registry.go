@@ -120,7 +120,7 @@ func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 	case FaultWebPage:
 		return fmt.Sprintf("%s returned a web page%s: a login page, proxy or web server responds instead of a registry", r.who(at), r.httpStatus())
 	case FaultUnsupportedFormat:
-		return fmt.Sprintf("%s has %s only in manifest schema 1, which the runtime does not support", at, f.Image)
+		return fmt.Sprintf("%s has %s %s", at, f.image(), cmp.Or(r.Form, FormSchema1))
 	case FaultTagNotFound:
 		return fmt.Sprintf("%s has repository %s, but not %s%s", at, repo, f.version(), r.status())
 	case FaultRepositoryNotFound:
@@ -348,8 +348,11 @@ func drift(d time.Duration) string {
 
 // contentDetail returns the sentence about the content that a manifest lists.
 func (f Failure) contentDetail(e *Evidence, r *RegistryFacts) string {
-	at, what := e.Endpoint.URL, "the manifest"
-	if r.Blob != "" {
+	at, what, ofManifest := e.Endpoint.URL, "the manifest", r.Blob == "" || r.Phase == PhaseManifest
+	switch {
+	case r.Blob != "" && ofManifest:
+		what = "manifest " + shortDigest(r.Blob)
+	case r.Blob != "":
 		what = "blob " + shortDigest(r.Blob)
 	}
 	from, redirected := at, r.Via != "" && r.Via != at
@@ -362,11 +365,18 @@ func (f Failure) contentDetail(e *Evidence, r *RegistryFacts) string {
 	case FaultPlatformMismatch:
 		return f.platformDetail(r)
 	case FaultUnsupportedFormat:
-		return fmt.Sprintf("%s has %s in a format that the runtime cannot unpack", at, f.Image)
+		return fmt.Sprintf("%s has %s %s", at, f.image(), cmp.Or(r.Form, "in a format that the runtime cannot unpack"))
 	case FaultContentCorrupt:
+		if ofManifest {
+			return fmt.Sprintf("%s from %s is corrupt: digest mismatch, not JSON, or truncated", what, from)
+		}
 		return fmt.Sprintf("%s from %s is corrupt: digest or size mismatch, bad compression, or truncated", what, from)
 	case FaultContentMissing:
-		return fmt.Sprintf("%s does not have %s, which the manifest lists%s", from, what, r.status())
+		by := "the manifest lists"
+		if ofManifest {
+			by = fmt.Sprintf("the tag or index of %s names", f.image())
+		}
+		return fmt.Sprintf("%s does not have %s, which %s%s", from, what, by, r.status())
 	case FaultForbidden, FaultUnauthorized, FaultInsufficientScope:
 		if redirected {
 			return fmt.Sprintf("%s serves the manifest, but %s, where it redirects to, denies %s%s", r.Via, at, what, r.status())
@@ -387,6 +397,9 @@ func (f Failure) contentDetail(e *Evidence, r *RegistryFacts) string {
 func (f Failure) platformDetail(r *RegistryFacts) string {
 	if r.PlatformWanted {
 		return fmt.Sprintf("the image is for %s, not for %s", platformList(r.Platforms), r.Platform)
+	}
+	if len(r.Platforms) == 0 {
+		return fmt.Sprintf("%s is an index that names no platform, but node %s is %s", f.Image, f.Node, r.Platform)
 	}
 	return fmt.Sprintf("%s is for %s, but node %s is %s", f.Image, platformList(r.Platforms), f.Node, r.Platform)
 }
@@ -414,6 +427,9 @@ func (f Failure) contentPassed(e *Evidence, r *RegistryFacts) string {
 		return fmt.Sprintf("%s has a manifest or config for the image with more entries than whypull reads", at)
 	case e.Outcome != Passed:
 		return fmt.Sprintf("the check of the image content at %s was not completed%s", at, reserveDetail(r.Reserve))
+	}
+	if r.Outside {
+		return fmt.Sprintf("%s serves the manifest and blobs of the image (%d checked), but not its foreign layers, which come from other servers", at, r.Looked)
 	}
 	return fmt.Sprintf("%s serves the manifest and blobs of the image (%d checked)", at, r.Looked)
 }

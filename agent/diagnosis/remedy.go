@@ -799,6 +799,9 @@ const nodesByPlatform = "kubectl get nodes --label-columns=kubernetes.io/os,kube
 
 // formatRemedy shows what the node gets if that is not a manifest at all.
 func formatRemedy(x *facts) []string {
+	if e, _ := x.atOrigin(FaultUnsupportedFormat); e.Registry().Form == FormBlob {
+		return x.setImage(x.Ref().Untagged()+"@"+blank("digest"), "use the digest of the manifest or index, which docker buildx imagetools inspect shows")
+	}
 	if _, ok := x.atOrigin(FaultWebPage); !ok {
 		return nil
 	}
@@ -1088,7 +1091,7 @@ const (
 func blank(name string) string { return blankStart + name + blankEnd }
 
 // blanks are the names that blank may have.
-var blanks = []string{"image", "tag", "repository", "registry", "registry:port"} //nolint:gochecknoglobals // never written
+var blanks = []string{"image", "tag", "digest", "repository", "registry", "registry:port"} //nolint:gochecknoglobals // never written
 
 // cutBlank cuts s around its first blank; name is "" if there is none.
 func cutBlank(s string) (before, name, after string) {

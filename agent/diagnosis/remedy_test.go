@@ -66,7 +66,7 @@ func commands(t testing.TB, dir string) [][]string {
 // filled is a remedy as a person runs it. What it writes on a node goes to dir.
 func filled(lines []string, dir string) string {
 	s := strings.Join(lines, "\n") + "\n"
-	for _, name := range []string{"image", "tag", "repository", "registry", "registry:port", "config.json", "ca.crt", "patch.yaml", "base64"} {
+	for _, name := range []string{"image", "tag", "digest", "repository", "registry", "registry:port", "config.json", "ca.crt", "patch.yaml", "base64"} {
 		s = strings.ReplaceAll(s, "<"+name+">", "VALUE")
 	}
 	for _, folder := range []string{"/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d", "/etc/containers/registries.conf.d", "/etc/rancher/k3s", "/etc/rancher/rke2", "/var/snap/microk8s/current/args/certs.d"} {

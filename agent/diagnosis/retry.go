@@ -61,7 +61,13 @@ func (x *facts) refutes(e *Evidence, cause Cause) bool {
 }
 
 func (x *facts) beyondReplay(cause Cause) bool {
-	return x.row(cause).beyondReplay || cause == ProxyFailed && !x.replayedBehindProxy()
+	return x.row(cause).beyondReplay || x.outside() || cause == ProxyFailed && !x.replayedBehindProxy()
+}
+
+// outside reports whether the runtime's text may be about a foreign layer, which is on a
+// server that is not asked.
+func (x *facts) outside() bool {
+	return x.message().AfterManifest && slices.ContainsFunc(x.of(CheckRegistry), func(e *Evidence) bool { return e.Registry().Outside })
 }
 
 // replayedBehindProxy reports whether a replay which passes has come through a proxy.

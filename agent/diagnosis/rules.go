@@ -808,5 +808,5 @@ func (x *facts) beyond() bool {
 	if x.message().AfterManifest && (!x.whole() || !x.akin(AccessDenied, cause)) {
 		return true
 	}
-	return cause != Unknown && !x.row(cause).ofManifest
+	return x.outside() || cause != Unknown && !x.row(cause).ofManifest
 }

@@ -460,6 +460,10 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		}
 	case "says":
 		b.Exists, b.SaysExpired = value == "exists", value == "expired"
+	case "form":
+		b.Form = map[string]Form{"blob": FormBlob, "text": FormText}[value]
+	case "outside":
+		b.Outside = value == "yes"
 	case "challenge":
 		b.NoChallenge = value == "none"
 	case "unsent":

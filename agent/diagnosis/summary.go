@@ -32,12 +32,12 @@ func (x *facts) general(cause Cause) string {
 }
 
 // image returns the image as written, without the middle of a very long name.
-func (x *facts) image() string {
+func (f Failure) image() string {
 	const most, half = 120, 56
-	if len(x.Image) <= most {
-		return x.Image
+	if len(f.Image) <= most {
+		return f.Image
 	}
-	return x.Image[:half] + "…" + x.Image[len(x.Image)-half:]
+	return f.Image[:half] + "…" + f.Image[len(f.Image)-half:]
 }
 
 // detailSummary returns the sentence of the decisive evidence, "" if there is none.

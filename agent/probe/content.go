@@ -30,6 +30,9 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 	if from.reason == diagnosis.ReasonLimitedForOthers {
 		return registry.Answer{}, nil
 	}
+	if missing := []registry.Fault{registry.FaultTagNotFound, registry.FaultRepositoryNotFound, registry.FaultNotFound}; ref != v.ref && slices.Contains(missing, answer.Fault) {
+		answer.Fault, answer.Content.Blob = registry.FaultContentMissing, found.Content.Digest // the tag is there
+	}
 	evidence, facts := contentEvidence(answer, cred)
 	if from.reason != "" {
 		evidence.Outcome, evidence.Reason = diagnosis.NotRun, from.reason

@@ -444,7 +444,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
 		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: reportFault(a.Proxy.Fault),
 		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform,
-		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob,
+		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob, Form: registryForms[a.Content.Form], Outside: a.Content.Outside,
 		Reserve: reserve(a.Err), Clock: a.TLS.Clock,
 	}
 	if cred != nil {

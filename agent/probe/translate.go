@@ -56,6 +56,18 @@ var registryPhases = map[registry.Phase]diagnosis.Phase{
 	registry.PhaseBlob:     diagnosis.PhaseBlob,
 }
 
+// registryForms maps the forms of package registry to those of a report.
+//
+//nolint:gochecknoglobals // never written
+var registryForms = map[registry.Form]diagnosis.Form{
+	registry.FormSchema1:   diagnosis.FormSchema1,
+	registry.FormText:      diagnosis.FormText,
+	registry.FormBlob:      diagnosis.FormBlob,
+	registry.FormMediaType: diagnosis.FormMediaType,
+	registry.FormTooLarge:  diagnosis.FormTooLarge,
+	registry.FormLayers:    diagnosis.FormLayers,
+}
+
 // reportFault returns the fault of a report for a fault of package registry; "" for
 // "" and FaultUnexpectedAnswer for unknown ones.
 func reportFault(f registry.Fault) diagnosis.Fault {

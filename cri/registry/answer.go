@@ -182,7 +182,25 @@ type Content struct {
 	// Blob is the digest of the blob or platform manifest that is missing, corrupt or
 	// refused.
 	Blob string
+	// Form is why the runtime cannot use the image, for FaultUnsupportedFormat.
+	Form Form
+	// Outside: the manifest has layers with URLs of their own, which are not checked. Of
+	// Inspect and Replay.
+	Outside bool
 }
+
+// Form is why a runtime cannot use an image; empty for reasons that are rare.
+type Form string
+
+// The forms.
+const (
+	FormSchema1   Form = "schema1"   // the manifest is of the first schema
+	FormText      Form = "text"      // the manifest comes as text/plain, which means the first schema
+	FormBlob      Form = "blob"      // the digest is of a blob that is not a manifest, such as a config
+	FormMediaType Form = "mediaType" // the response is of no media type of manifests
+	FormTooLarge  Form = "tooLarge"  // the manifest is larger than the runtime reads
+	FormLayers    Form = "layers"    // the config has another number of layers than the manifest
+)
 
 // Part is a blob in a manifest.
 type Part struct {

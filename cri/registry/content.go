@@ -118,6 +118,7 @@ type flaw struct {
 	fault  Fault
 	status int
 	err    error
+	form   Form
 }
 
 func (f flaw) found() bool { return f.fault != "" || f.err != nil }
@@ -152,6 +153,7 @@ func (i *inspection) run(ctx context.Context, contents func(context.Context, oci
 // measure records the size of the image.
 func (i *inspection) measure(m ocispec.Manifest) {
 	a := &i.answer
+	a.Content.Outside = slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return len(d.URLs) > 0 })
 	all := append([]ocispec.Descriptor{m.Config}, i.order(m)...)
 	for _, d := range all {
 		a.Content.Compressed += min(max(d.Size, 0), math.MaxInt64-a.Content.Compressed)
@@ -179,6 +181,7 @@ func (i *inspection) verdict(phase Phase, f flaw) {
 		i.answer.Content.Blob = ""
 		f.status = http.StatusOK
 	}
+	i.answer.Content.Form = cmp.Or(f.form, i.answer.Content.Form)
 	i.conclude(phase, f.fault, f.status, f.err)
 }
 
@@ -242,7 +245,7 @@ func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 		return d, i.brokenOff(r.status, r.broken)
 	}
 	if len(r.body) > maxManifest {
-		return d, flaw{fault: FaultUnsupportedFormat, status: r.status}
+		return d, flaw{fault: FaultUnsupportedFormat, status: r.status, form: FormTooLarge}
 	}
 	// CRI-O trusts the body that it gets for a tag.
 	if said, err := digest.Parse(r.header.Get("Docker-Content-Digest")); err == nil && !i.endpoint.Settings.Pings {
@@ -273,7 +276,7 @@ func (i *inspection) brokenOff(status int, err error) flaw {
 	case noRoom(err) != nil:
 		return flaw{err: ErrNoRoom}
 	case errors.Is(err, ErrBodyTooLarge):
-		return flaw{fault: FaultUnsupportedFormat, status: status, err: err}
+		return flaw{fault: FaultUnsupportedFormat, status: status, err: err, form: FormTooLarge}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return flaw{fault: FaultContentCorrupt, status: status}
 	case i.late(0):
@@ -301,10 +304,13 @@ func formFlaw(mediaType string, r reply) flaw {
 	case images.IsIndexType(mediaType):
 		ok = !form.Config && form.Layers == 0 && !images.IsManifestType(form.MediaType)
 	}
-	if !ok {
-		return flaw{fault: FaultUnsupportedFormat, status: r.status}
+	switch {
+	case ok:
+		return flaw{}
+	case !isManifest(mediaType):
+		return flaw{fault: FaultUnsupportedFormat, status: r.status, form: FormMediaType}
 	}
-	return flaw{}
+	return flaw{fault: FaultUnsupportedFormat, status: r.status}
 }
 
 // manifestOf returns the manifest of the platform, following indexes.

@@ -55,8 +55,8 @@ func (i *inspection) described(ctx context.Context, m ocispec.Manifest) flaw {
 	if f.found() {
 		return f
 	}
-	if fault := i.unpackFault(ctx, m, config); fault != "" {
-		return flaw{fault: fault, status: http.StatusOK}
+	if f := i.unpackFlaw(ctx, m, config); f.found() {
+		return f
 	}
 	i.unpacked = unpackedDigests(m, config)
 	return flaw{}
@@ -165,32 +165,34 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 	return flaw{}
 }
 
-// unpackFault returns the fault of layers that containerd cannot unpack: those without a
+// unpackFlaw returns the flaw of layers that containerd cannot unpack: those without a
 // processor (core/diff, compressedHandler), and another number of layers than in the config
 // (core/unpack, unpack). containerd does not unpack artifacts and images for other
 // platforms. Encrypted layers and file system images depend on the node's plugins and are
 // not checked.
-func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) Fault {
+func (i *inspection) unpackFlaw(ctx context.Context, m ocispec.Manifest, config ocispec.Image) flaw {
+	unsupported := flaw{fault: FaultUnsupportedFormat, status: http.StatusOK}
 	i.answer.Content.Artifact = isArtifact(m)
 	if i.endpoint.Settings.NoDockerZstd && slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return d.MediaType == images.MediaTypeDockerSchema2LayerZstd }) {
-		return FaultUnsupportedFormat
+		return unsupported
 	}
 	if i.forgetsLayers(m) {
-		return FaultUnsupportedFormat
+		return unsupported
 	}
 	if i.answer.Content.Artifact || i.answer.Content.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
-		return ""
+		return flaw{}
 	}
 	for _, d := range m.Layers {
 		_, err := images.DiffCompression(ctx, d.MediaType)
 		if err != nil && images.IsLayerType(d.MediaType) && d.MediaType != images.MediaTypeErofsLayer {
-			return FaultUnsupportedFormat
+			return unsupported
 		}
 	}
 	if knownLayers(m) != len(config.RootFS.DiffIDs) {
-		return FaultUnsupportedFormat
+		unsupported.form = FormLayers
+		return unsupported
 	}
-	return ""
+	return flaw{}
 }
 
 // forgetsLayers reports whether containerd pulls the config and none of the layers:

@@ -156,7 +156,7 @@ func FuzzContent(f *testing.F) {
 		image, err := oci.ReadImage(body)
 		if err == nil {
 			_ = i.platformFlaw(image.Platform)
-			_ = i.unpackFault(t.Context(), d.manifest, image)
+			_ = i.unpackFlaw(t.Context(), d.manifest, image)
 			_ = unpackedDigests(d.manifest, image)
 		}
 		i.measure(d.manifest)

@@ -123,11 +123,13 @@ func isManifest(mediaType string) bool {
 // runtime includes text/plain (core/remotes/docker/resolver.go, getManifestMediaType).
 func isSchema1(mediaType string) bool {
 	switch mediaType {
-	case images.MediaTypeDockerSchema1Manifest, "application/vnd.docker.distribution.manifest.v1+json", "text/plain":
+	case images.MediaTypeDockerSchema1Manifest, "application/vnd.docker.distribution.manifest.v1+json", plainText:
 		return true
 	}
 	return false
 }
+
+const plainText = "text/plain"
 
 // contentType returns the media type without parameters; "" if there is none.
 func contentType(h http.Header) string {

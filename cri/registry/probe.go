@@ -651,10 +651,18 @@ func (c *conversation) meaning(r reply) Fault {
 // first schema, which containerd 2.0 removed, or a blob that is not a manifest.
 func (c *conversation) unsupported(r reply) Fault {
 	mediaType := contentType(r.header)
-	if isSchema1(mediaType) && !c.endpoint.Settings.TakesSchema1 || r.blob && !isManifest(mediaType) {
-		return FaultUnsupportedFormat
+	form := &c.answer.Content.Form
+	switch {
+	case r.blob && !isManifest(mediaType):
+		*form = FormBlob
+	case !isSchema1(mediaType) || c.endpoint.Settings.TakesSchema1:
+		return ""
+	case mediaType == plainText:
+		*form = FormText
+	default:
+		*form = FormSchema1
 	}
-	return ""
+	return FaultUnsupportedFormat
 }
 
 // repository returns the path of a reference below its registry. Unlike package reference, the

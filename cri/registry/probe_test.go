@@ -286,9 +286,9 @@ func wordsCases() []exchange {
 	nothing := http.Header{"Docker-Distribution-Api-Version": {""}, "Content-Type": {"text/html"}}
 	return []exchange{
 		{name: "first schema", repo: answered(registrytest.Repository{Header: typed(schema1)}),
-			want: fault(registry.FaultUnsupportedFormat, registry.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
+			want: fault(registry.FaultUnsupportedFormat, registry.PhaseManifest, 200, registry.Answer{Content: registry.Content{Form: registry.FormSchema1}}), lines: []string{head}},
 		{name: "text is the first schema", repo: answered(registrytest.Repository{Header: typed("text/plain; charset=utf-8")}),
-			want: fault(registry.FaultUnsupportedFormat, registry.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
+			want: fault(registry.FaultUnsupportedFormat, registry.PhaseManifest, 200, registry.Answer{Content: registry.Content{Form: registry.FormText}}), lines: []string{head}},
 		{name: "policy of Harbor", repo: registrytest.Repository{Status: 412, ErrorBody: harbor},
 			want: policy(412), lines: []string{head, get}},
 		{name: "policy of Xray", repo: registrytest.Repository{Status: 403, ErrorBody: xray},
