@@ -254,6 +254,16 @@ const (
 	FormLayers    Form = "with a config that has another number of layers than the manifest"
 )
 
+// Alert is why a TLS handshake failed, in words that follow the server's name.
+type Alert string
+
+// The alerts.
+const (
+	AlertName        Alert = "it does not serve this name (TLS alert: unrecognized name)"
+	AlertCertificate Alert = "it requires a client certificate, or rejects that of the node"
+	AlertVersion     Alert = "it and the node support no common version of TLS"
+)
+
 // RegistryFacts is one conversation with a registry endpoint, or what the node's
 // configuration has to say of the registry.
 type RegistryFacts struct {
@@ -291,6 +301,8 @@ type RegistryFacts struct {
 	Hops, Targets []string
 	// Page reports whether the answer was a page for people.
 	Page bool
+	// NoAPI reports whether there is no /v2/ either, for FaultNotFound.
+	NoAPI bool
 	// Remote is the address that was talked to; Addresses are those of the
 	// endpoint's name.
 	Remote    string
@@ -313,6 +325,8 @@ type RegistryFacts struct {
 	Window time.Duration
 	// Certificate is the endpoint's; nil where it was not refused.
 	Certificate *Certificate
+	// Alert is why the TLS handshake failed, if the server has said so.
+	Alert Alert
 	// Clock is how far the registry's clock is ahead of the node's; nil if that is
 	// not known.
 	Clock *time.Duration
@@ -359,6 +373,8 @@ type RegistryFacts struct {
 type Certificate struct {
 	Issuer              string
 	Names               []string
+	Authority           string // its own name, if it is that of an authority in the chain
+	SelfSigned          bool
 	NotBefore, NotAfter time.Time
 }
 

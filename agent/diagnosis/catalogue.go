@@ -345,7 +345,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: TLSHandshakeFailed, Label: "tls_handshake_failed", Title: "TLS handshake failed", Fixer: FixNode,
 	Meaning: "The registry and the node do not agree on the client certificate, TLS version or cipher suite.",
 	Advice:  "Configure the client certificate or TLS version that the registry requires.",
-	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultTLSHandshakeFailed), kin: kinTLS, ofManifest: true,
+	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultTLSHandshakeFailed), remedy: handshakeRemedy, kin: kinTLS, ofManifest: true,
 }, {
 	Cause: HTTPSMismatch, Label: "http_https_mismatch", Title: "HTTP and HTTPS mixed up", Fixer: FixNode,
 	Meaning: "The node uses HTTPS where the registry speaks plain HTTP, or the other way around.",

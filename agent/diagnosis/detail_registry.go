@@ -126,6 +126,9 @@ func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 	case FaultRepositoryNotFound:
 		return fmt.Sprintf("%s has no repository %s%s", at, repo, r.status())
 	case FaultNotFound:
+		if r.NoAPI {
+			return fmt.Sprintf("%s has no registry API: %s/v2/ is not found either (HTTP 404), so a web server or an ingress responds instead of a registry", at, at)
+		}
 		return fmt.Sprintf("%s has no manifest for %s%s and does not say whether the repository exists", at, r.Reference, r.httpStatus())
 	case FaultRateLimited:
 		return fmt.Sprintf("the rate limit of %s is exceeded%s%s", r.who(at), r.httpStatus(), r.retryDetail())
@@ -209,11 +212,11 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 	case FaultTLSUntrusted:
 		return fmt.Sprintf("the certificate of %s is not trusted by the node%s", who, r.Certificate.issuer())
 	case FaultTLSHostnameMismatch:
-		return fmt.Sprintf("the certificate of %s is for %s", who, r.Certificate.names())
+		return fmt.Sprintf("the certificate of %s %s", who, r.Certificate.names())
 	case FaultTLSExpired:
-		return fmt.Sprintf("the certificate of %s has expired or is not yet valid%s%s", who, r.Certificate.validity(), r.oddClock())
+		return fmt.Sprintf("the certificate of %s%s has expired or is not yet valid%s%s", r.Certificate.authority(), who, r.Certificate.validity(), r.oddClock())
 	case FaultTLSHandshakeFailed:
-		return fmt.Sprintf("the TLS handshake with %s failed: client certificate, protocol version or cipher suite", who)
+		return fmt.Sprintf("the TLS handshake with %s failed: %s", who, cmp.Or(r.Alert, "client certificate, protocol version or cipher suite"))
 	case FaultHTTPSMismatch:
 		if r.OtherProtocol {
 			return who + " does not speak TLS, but the node is configured to use HTTPS: wrong port or another protocol"
@@ -277,11 +280,22 @@ func unlessZero(format string, n int) string {
 func (r *RegistryFacts) retryDetail() string {
 	switch {
 	case r.RetryAfter > 0:
-		return fmt.Sprintf("; retry in %s", r.RetryAfter)
+		return "; retry in " + plain(r.RetryAfter)
 	case r.Window > 0:
-		return fmt.Sprintf("; the limit is %d requests in %s", r.Limit, r.Window)
+		return fmt.Sprintf("; the limit is %d requests in %s", r.Limit, plain(r.Window))
 	}
 	return ""
+}
+
+// plain returns a duration in whole seconds, without parts at its end that are zero.
+func plain(d time.Duration) string {
+	s := d.Truncate(time.Second).String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-len("0s")]
+		}
+	}
+	return s
 }
 
 // proxyTrouble says why the proxy could not be used.
@@ -303,14 +317,29 @@ func (c *Certificate) issuer() string {
 	if c == nil || c.Issuer == "" {
 		return ""
 	}
+	if c.SelfSigned {
+		return " (self-signed)"
+	}
 	return fmt.Sprintf(" (issued by %q)", c.Issuer)
 }
 
 func (c *Certificate) names() string {
-	if c == nil || len(c.Names) == 0 {
-		return "another name"
+	switch {
+	case c == nil:
+		return "is for another name"
+	case len(c.Names) == 0:
+		return "names no host: it has no subject alternative name, and runtimes ignore the common name"
 	}
-	return strings.Join(c.Names, ", ") + ", not for this name"
+	return "is for " + strings.Join(c.Names, ", ") + ", not for this name"
+}
+
+// authority returns the beginning of a sentence about another certificate than the
+// registry's own.
+func (c *Certificate) authority() string {
+	if c == nil || c.Authority == "" {
+		return ""
+	}
+	return fmt.Sprintf("authority %q in the chain of ", c.Authority)
 }
 
 func (c *Certificate) validity() string {

@@ -481,6 +481,11 @@ func (x *facts) refusedElsewhere() (*Evidence, bool) {
 	})
 }
 
+// noAPI is the answer of a server that has no registry's API.
+func (x *facts) noAPI() (*Evidence, bool) {
+	return find(x.origin(), func(e *Evidence) bool { return e.Fault == FaultNotFound && e.Registry().NoAPI })
+}
+
 // refusedContents are the attempts at the upstream registry that got the
 // manifest, and were refused what it names.
 func (x *facts) refusedContents() []*Evidence {

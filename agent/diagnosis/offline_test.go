@@ -86,7 +86,7 @@ func TestOfflineVerdicts(t *testing.T) {
 		"tag": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultTagNotFound, Endpoint: Endpoint{URL: at}}}, TagNotFound, Confirmed,
 			"tag 1.2 does not exist in hub.example.com/team/app", []string{"# Put image hub.example.com/team/app:<tag> into the manifest, to use a tag that exists"}},
 		"limit": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultRateLimited, Endpoint: Endpoint{URL: at}, Body: &RegistryFacts{RetryAfter: time.Minute}}}, RateLimited, Confirmed,
-			"the rate limit of " + at + " is exceeded; retry in 1m0s", []string{"# The registry allows a retry in 1m0s", "# A pull secret for hub.example.com gives the pod its own limit. A mirror avoids the limit"}},
+			"the rate limit of " + at + " is exceeded; retry in 1m", []string{"# The registry allows a retry in 1m", "# A pull secret for hub.example.com gives the pod its own limit. A mirror avoids the limit"}},
 		"server error": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultServerError, Endpoint: Endpoint{URL: at}}}, RegistryError, Confirmed,
 			at + " returned a server error", []string{"# Ask the owner of the registry."}},
 	} {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // remedy returns what to run for this failure. A line is a shell command or, with
@@ -106,6 +105,10 @@ func tagRemedy(x *facts) []string {
 }
 
 func repositoryRemedy(x *facts) []string {
+	_, page := x.atOrigin(FaultWebPage)
+	if _, none := x.noAPI(); none || page {
+		return append(x.respondent(), x.setImage(blank("registry")+"/"+x.Repository+x.Ref().Suffix(), "correct the registry if its name or port is wrong")...)
+	}
 	if name, ok := strings.CutPrefix(x.Repository, apiPath); ok && name != "" {
 		return x.setImage(x.Registry+"/"+name+x.Ref().Suffix(), "take v2/ out of the image name")
 	}
@@ -632,7 +635,7 @@ func (x *facts) renewUsed(attempts []*Evidence) []string {
 func rateLimitRemedy(x *facts) []string {
 	when := "The pull succeeds when the limit has reset"
 	if e, _ := x.atOrigin(FaultRateLimited); e.Registry().RetryAfter > 0 {
-		when = fmt.Sprintf("The registry allows a retry in %s", e.Registry().RetryAfter.Truncate(time.Second))
+		when = fmt.Sprintf("The registry allows a retry in %s", plain(e.Registry().RetryAfter))
 	}
 	if !x.Offline {
 		when += ". The kubelet keeps retrying"
@@ -805,7 +808,21 @@ func formatRemedy(x *facts) []string {
 	if _, ok := x.atOrigin(FaultWebPage); !ok {
 		return nil
 	}
+	return x.respondent()
+}
+
+// respondent finds out what responds in the place of a registry.
+func (x *facts) respondent() []string {
 	return append([]string{comment("Find out what responds instead of %s: a login page of the network, a web server or a proxy.", x.Registry)}, connectRemedy(x)...)
+}
+
+// handshakeRemedy is for a server that does not know the name of the registry.
+func handshakeRemedy(x *facts) []string {
+	e, _ := x.atOrigin(FaultTLSHandshakeFailed)
+	if e.Registry().Alert != AlertName {
+		return nil
+	}
+	return append([]string{comment("Add %s to the server or load balancer that responds, or use a name that it serves.", x.host())}, x.onNode("curl -sv --max-time 20", "see its answer")...)
 }
 
 // platformRemedy has no command that builds an image; it shows where the image

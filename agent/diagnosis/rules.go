@@ -325,8 +325,11 @@ func pageOfTokenServer(x *facts, cause Cause) Confidence {
 }
 
 // pageNotFound: a web server's page that says that there is nothing. Whether it
-// is a registry at all is not said.
+// is a registry at all is not said. Or there is no registry's API.
 func pageNotFound(x *facts, cause Cause) Confidence {
+	if _, ok := x.noAPI(); ok {
+		return weaker(Likely, registryFails(FaultNotFound)(x, cause))
+	}
 	if e, ok := x.atOrigin(FaultWebPage); !ok || e.Registry().Status != 404 {
 		return ""
 	}

@@ -464,6 +464,10 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.Form = map[string]Form{"blob": FormBlob, "text": FormText}[value]
 	case "outside":
 		b.Outside = value == "yes"
+	case "api":
+		b.NoAPI = value == "none"
+	case "alert":
+		b.Alert = map[string]Alert{"name": AlertName}[value]
 	case "challenge":
 		b.NoChallenge = value == "none"
 	case "unsent":

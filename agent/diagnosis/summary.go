@@ -648,6 +648,9 @@ func (f Failure) version() string {
 }
 
 func repositoryNotFoundSummary(x *facts) string {
+	if e, ok := x.noAPI(); ok {
+		return x.detail(e)
+	}
 	if e, ok := x.atOrigin(FaultWebPage); ok {
 		return x.detail(e)
 	}

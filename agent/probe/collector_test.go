@@ -389,7 +389,7 @@ func TestRateLimitIsObeyed(t *testing.T) {
 	c := n.clocked()
 	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, password, s.Host))
 	app, other := failure(s.Host+"/team/app:1.0"), failure(s.Host+"/team/other:1.0", "pull")
-	own := "Failed | RateLimited | the rate limit of https://HUB is exceeded (HTTP 429); retry in 10m0s"
+	own := "Failed | RateLimited | the rate limit of https://HUB is exceeded (HTTP 429); retry in 10m"
 	theirs := "NotRun | RateLimited | https://HUB was not checked with the credentials in secret pull (entry HUB): its rate limit is exceeded by other pulls on this node"
 	for i, f := range []diagnosis.Failure{app, other, app, other} {
 		for _, fresh := range []bool{false, true} {

@@ -91,7 +91,7 @@ func stray(s, allowed, whose string) string {
 	case r == '\n', r == '\r':
 		return whose + " contains a line break"
 	case r > '~': // some look like others, or like nothing
-		return fmt.Sprintf("%s contains the character %q (%U)", whose, r, r)
+		return fmt.Sprintf("%s contains the character %q (%U), which is not ASCII", whose, r, r)
 	default:
 		return fmt.Sprintf("%s contains the character %q", whose, r)
 	}
@@ -166,7 +166,7 @@ func wrongPath(path string) string {
 // corrections returns a valid reference that was probably meant, with the usual
 // mistakes fixed; nil if there is none.
 func corrections(image string) []string {
-	s := strings.Trim(strings.TrimSpace(image), "\"'`")
+	s := strings.Trim(strings.TrimSpace(diagnosis.Printable(image)), "\"'`")
 	for _, scheme := range []string{"https://", "http://", "docker://", "oci://"} {
 		s = strings.TrimPrefix(s, scheme)
 	}

@@ -439,7 +439,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	facts := &diagnosis.RegistryFacts{
 		Phase: registryPhases[a.Phase], Status: a.Status, Timings: timings(a.Durations),
 		Via: a.Redirects.Via, Hops: a.Redirects.Hops, Targets: a.Redirects.Targets,
-		Page: a.Response.HTML, RetryAfter: a.Response.RetryAfter,
+		Page: a.Response.HTML, NoAPI: a.Response.NoAPI, RetryAfter: a.Response.RetryAfter,
 		TokenHost: a.Auth.TokenHost, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists,
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
 		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: reportFault(a.Proxy.Fault),
@@ -459,8 +459,9 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	if a.Response.RateLimit != nil {
 		facts.Limit, facts.Window = a.Response.RateLimit.Limit, a.Response.RateLimit.Window
 	}
+	facts.Alert = registryAlerts[a.TLS.Alert]
 	if c := a.TLS.Certificate; c != nil {
-		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
+		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, Authority: c.Authority, SelfSigned: c.SelfSigned, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 	}
 	return diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: reportFault(a.Fault),

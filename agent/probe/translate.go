@@ -68,6 +68,15 @@ var registryForms = map[registry.Form]diagnosis.Form{
 	registry.FormLayers:    diagnosis.FormLayers,
 }
 
+// registryAlerts maps the alerts of package registry to those of a report.
+//
+//nolint:gochecknoglobals // never written
+var registryAlerts = map[registry.Alert]diagnosis.Alert{
+	registry.AlertName:        diagnosis.AlertName,
+	registry.AlertCertificate: diagnosis.AlertCertificate,
+	registry.AlertVersion:     diagnosis.AlertVersion,
+}
+
 // reportFault returns the fault of a report for a fault of package registry; "" for
 // "" and FaultUnexpectedAnswer for unknown ones.
 func reportFault(f registry.Fault) diagnosis.Fault {

@@ -66,6 +66,8 @@ type Redirects struct {
 type Response struct {
 	// HTML: it was an HTML page and not from a registry's API.
 	HTML bool
+	// NoAPI: there is no /v2/ either, for FaultNotFound.
+	NoAPI bool
 	// RetryAfter is how long the registry, its token server or the target of a redirect
 	// asks clients to wait: Retry-After or, with a 429, RateLimit-Reset and
 	// X-RateLimit-Reset. 0 if it does not; at most 24 hours.
@@ -121,6 +123,9 @@ type TLS struct {
 	// Certificate is the registry's certificate or the one in its chain that was rejected;
 	// nil for FaultProxyFailed.
 	Certificate *Certificate
+	// Alert is why a handshake failed, for FaultTLSHandshakeFailed; "" if the server has not
+	// said so.
+	Alert Alert
 	// Expiry is when the node stops accepting the registry's certificate: the first
 	// expiry in its verified chain, or in the longest-lived of several chains; for a
 	// certificate that is expired or not yet valid, its own expiry. Zero without
@@ -132,6 +137,16 @@ type TLS struct {
 	// if the registry has not sent its time.
 	Clock *time.Duration
 }
+
+// Alert is a reason for which a TLS handshake fails.
+type Alert string
+
+// The alerts.
+const (
+	AlertName        Alert = "name"        // the server does not know the name that is asked for (SNI)
+	AlertCertificate Alert = "certificate" // it requires a client certificate, or rejects the one it got
+	AlertVersion     Alert = "version"     // there is no version of TLS that both support
+)
 
 // Proxy is the proxy that was used. With a proxy the node does not resolve the registry's
 // name. For FaultProxyFailed and in PhaseBlob it is that of the failed request.
@@ -213,6 +228,8 @@ type Part struct {
 type Certificate struct {
 	Issuer              string   // common name, else organization
 	Names               []string // DNS names and IP addresses, at most 8
+	Authority           string   // its own common name, if it is that of an authority in the chain
+	SelfSigned          bool
 	NotBefore, NotAfter time.Time
 }
 

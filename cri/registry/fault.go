@@ -226,6 +226,22 @@ func otherProtocol(err error) bool {
 // isAlert reports whether the error is a TLS alert, by its operation, since its type is not exported.
 func isAlert(err error) bool { return hasOp(err, "remote error") || hasOp(err, "local error") }
 
+// alertOf returns what an alert says, by its text, since its type is not exported.
+func alertOf(err error) Alert {
+	if err == nil {
+		return ""
+	}
+	for text, alert := range map[string]Alert{
+		"tls: unrecognized name": AlertName, "tls: certificate required": AlertCertificate, "tls: bad certificate": AlertCertificate,
+		"tls: protocol version not supported": AlertVersion, "unsupported protocol version": AlertVersion,
+	} {
+		if strings.Contains(err.Error(), text) {
+			return alert
+		}
+	}
+	return ""
+}
+
 // hasOp reports whether an error's chain has a net.OpError with the operation.
 func hasOp(err error, name string) bool {
 	var op *net.OpError

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
 	"errors"
@@ -268,6 +269,10 @@ func describe(cert *x509.Certificate) *Certificate {
 		Issuer:    clean(cmp.Or(cert.Issuer.CommonName, strings.Join(cert.Issuer.Organization, " ")), maxCommonName),
 		NotBefore: cert.NotBefore,
 		NotAfter:  cert.NotAfter,
+	}
+	c.SelfSigned = len(cert.RawSubject) > 0 && bytes.Equal(cert.RawIssuer, cert.RawSubject)
+	if cert.IsCA && len(names) == 0 && !c.SelfSigned {
+		c.Authority = clean(cmp.Or(cert.Subject.CommonName, strings.Join(cert.Subject.Organization, " ")), maxCommonName)
 	}
 	for _, name := range names[:min(len(names), maxNames)] {
 		c.Names = append(c.Names, clean(name, maxHostName))

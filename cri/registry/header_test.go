@@ -195,6 +195,14 @@ func TestDescribe(t *testing.T) {
 	if len(cert.DNSNames) != 9 {
 		t.Error("the certificate was changed")
 	}
+	authority := &x509.Certificate{IsCA: true, Subject: pkix.Name{CommonName: "CA 1"}, RawSubject: []byte{1}, RawIssuer: []byte{2}}
+	if got := describe(authority); got.Authority != "CA 1" || got.SelfSigned {
+		t.Errorf("authority: %+v", got)
+	}
+	authority.RawIssuer = authority.RawSubject
+	if got := describe(authority); got.Authority != "" || !got.SelfSigned {
+		t.Errorf("self-signed: %+v", got)
+	}
 	cert.Issuer.CommonName = long
 	if got := describe(cert).Issuer; got != long[:64] {
 		t.Errorf("issuer %q", got)

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -47,7 +48,7 @@ func (c *conversation) whatIsMissing(ctx context.Context) Fault {
 	case http.StatusOK:
 		return c.fromTags(ctx, r)
 	case http.StatusNotFound:
-		return fromNoTags(r)
+		return c.fromNoTags(ctx, r)
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
 		return c.fromManifest(ctx)
 	default:
@@ -107,10 +108,15 @@ func tagsOf(body []byte) []string {
 }
 
 // fromNoTags interprets a 404 for the list of tags. One that is not from a registry's API
-// proves nothing.
-func fromNoTags(r reply) Fault {
+// proves nothing, but if there is no /v2/ either, the server has no such API.
+func (c *conversation) fromNoTags(ctx context.Context, r reply) Fault {
 	if r.ofAPI() {
 		return FaultRepositoryNotFound
+	}
+	if !c.hasPinged && !r.page() {
+		defer c.notes.keepTargets()()
+		ping, err := c.pinged(ctx)
+		c.answer.Response.NoAPI = errors.Is(err, errPing) && ping.status == http.StatusNotFound
 	}
 	return FaultNotFound
 }

@@ -496,6 +496,9 @@ func (c *conversation) conclude(phase Phase, fault Fault, status int, err error)
 		}
 	}
 	a.Connection.OtherProtocol = fault == FaultHTTPSMismatch && otherProtocol(err)
+	if fault == FaultTLSHandshakeFailed {
+		a.TLS.Alert = alertOf(err)
+	}
 	if fault == FaultConnectionTimeout || a.Proxy.Fault == FaultConnectionTimeout {
 		a.Connection.Waited = c.patience()
 	}

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -433,6 +434,26 @@ func checkMeasured(t *testing.T, a *registry.Answer, s *registrytest.Server) {
 		t.Errorf("the certificate ends %s, want %s", a.TLS.Expiry, a.TLS.Certificate.NotAfter)
 	}
 	a.Endpoint, a.Connection.Remote, a.Connection.Addresses, a.Durations, a.TLS.Certificate, a.TLS.Expiry = "", netip.AddrPort{}, nil, nil, nil, time.Time{}
+}
+
+// A server without /v2/ is no registry; one that has it may only lack the image.
+func TestProbeNoAPI(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]bool{http.StatusNotFound: true, http.StatusOK: false, http.StatusUnauthorized: false} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v2/" {
+				w.WriteHeader(status)
+				return
+			}
+			http.NotFound(w, r)
+		}))
+		t.Cleanup(s.Close)
+		host := s.Listener.Addr().String() // a loopback address, which is asked by http too
+		a := endpoint(t, options(node(t, nil)), host).Probe(t.Context(), ref(t, host+"/team/app:1.0"), nil)
+		if a.Fault != registry.FaultNotFound || a.Response.NoAPI != want || a.Phase != registry.PhaseManifest || a.Status != http.StatusNotFound {
+			t.Errorf("HTTP %d for /v2/: %+v", status, a)
+		}
+	}
 }
 
 // A page that answers HEAD says nothing of the manifest: without a digest the
