@@ -309,15 +309,11 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 		return registry.Endpoint{}, nil, &ConfigError{Notice{Kind: NoticeLocationInvalid, Path: c.mainRegistries()}, err}
 	}
 	domain := reference.Domain(rewritten)
-	host := domain
-	if host == "docker.io" {
-		host = "registry-1.docker.io"
-	}
 	namespace := source.Endpoint.NamespaceProxy
 	if c.readsHome() { // the older library does not know it
 		namespace = ""
 	}
-	e := c.plainEndpoint(namespace, "https", host, "/v2")
+	e := c.plainEndpoint(namespace, "https", defaultHost(domain), "/v2")
 	e.Settings.Rewritten, e.Settings.Pings = rewritten, true
 	e.WithoutCredential = domain != reference.Domain(ref)
 	e.Mirror = rewritten.Name() != ref.Name()

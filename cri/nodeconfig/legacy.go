@@ -155,10 +155,6 @@ func (c *Config) legacyEndpoints(_ context.Context, host string) ([]registry.End
 // endpoints is registryEndpoints: the mirrors of the host or, if it has none,
 // of "*", then the host itself unless it is among them.
 func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
-	defaultHost, err := docker.DefaultHost(host)
-	if err != nil {
-		return nil, err
-	}
 	var urls []*url.URL
 	itself := false
 	for _, endpoint := range r.Mirrors.of(host).Endpoints {
@@ -172,21 +168,22 @@ func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
 	if itself {
 		return urls, nil
 	}
-	return append(urls, &url.URL{Scheme: legacyScheme(defaultHost), Host: defaultHost, Path: "/v2"}), nil
+	upstream := defaultHost(host)
+	return append(urls, &url.URL{Scheme: legacyScheme(upstream), Host: upstream, Path: "/v2"}), nil
 }
 
 // legacyURL is addDefaultScheme followed by the parsing in registryHosts.
 func legacyURL(endpoint string) (*url.URL, error) {
-	if !strings.Contains(endpoint, "://") {
-		u, err := url.Parse("dummy://" + endpoint)
-		if err != nil {
-			return nil, err
-		}
-		endpoint = legacyScheme(u.Host) + "://" + endpoint
+	hasScheme := strings.Contains(endpoint, "://")
+	if !hasScheme {
+		endpoint = "dummy://" + endpoint
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return nil, err
+	}
+	if !hasScheme {
+		u.Scheme = legacyScheme(u.Host)
 	}
 	u.Path = cmp.Or(u.Path, "/v2")
 	return u, nil

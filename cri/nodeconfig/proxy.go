@@ -2,7 +2,6 @@ package nodeconfig
 
 import (
 	"cmp"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,19 +70,7 @@ func (c *Config) ProxyFor(e registry.Endpoint) (hostport, source string) {
 	if err != nil || proxy == nil {
 		return "", ""
 	}
-	return shownHost(proxy), c.env.source
-}
-
-// shownHost returns the host of a proxy's URL, without user and password.
-func shownHost(u *url.URL) string {
-	host := u.Host
-	if port := u.Port(); port != "" {
-		host = net.JoinHostPort(u.Hostname(), port)
-	}
-	if u.Scheme != "" && u.Scheme != "http" {
-		return u.Scheme + "://" + host // spoken to over TLS, or SOCKS
-	}
-	return host
+	return registry.ProxyAddress(proxy), c.env.source
 }
 
 // processName returns the name of the runtime's process in the kernel.

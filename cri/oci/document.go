@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -53,21 +52,17 @@ type (
 		Data        embedded `json:"data"`
 	}
 	manifest struct {
-		specs.Versioned
-		MediaType    string       `json:"mediaType"`
-		ArtifactType string       `json:"artifactType"`
-		Config       descriptor   `json:"config"`
-		Layers       []descriptor `json:"layers"`
-		Subject      *descriptor  `json:"subject"`
-		Annotations  texts        `json:"annotations"`
+		ocispec.Manifest
+		Config      descriptor   `json:"config"`
+		Layers      []descriptor `json:"layers"`
+		Subject     *descriptor  `json:"subject"`
+		Annotations texts        `json:"annotations"`
 	}
 	index struct {
-		specs.Versioned
-		MediaType    string       `json:"mediaType"`
-		ArtifactType string       `json:"artifactType"`
-		Manifests    []descriptor `json:"manifests"`
-		Subject      *descriptor  `json:"subject"`
-		Annotations  texts        `json:"annotations"`
+		ocispec.Index
+		Manifests   []descriptor `json:"manifests"`
+		Subject     *descriptor  `json:"subject"`
+		Annotations texts        `json:"annotations"`
 	}
 )
 
@@ -186,9 +181,8 @@ func ReadManifest(body []byte) (ocispec.Manifest, error) {
 		return ocispec.Manifest{}, err
 	}
 	last := len(m.Layers)
-	return ocispec.Manifest{
-		Versioned: m.Versioned, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Config: parts[last], Layers: parts[:last:last],
-	}, checkLengths(m.MediaType, m.ArtifactType)
+	m.Manifest.Config, m.Manifest.Layers = parts[last], parts[:last:last]
+	return m.Manifest, checkLengths(m.MediaType, m.ArtifactType)
 }
 
 // ReadIndex is ReadManifest for an index, of which it returns the entries.

@@ -1,9 +1,7 @@
 package registry
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -45,9 +43,9 @@ type Answer struct {
 	// counts as PhasePing; PhaseToken includes everything about the token server, PhaseBlob
 	// everything about blobs, including connections to redirect targets and transfers.
 	Durations map[Phase]time.Duration
-	// Err is the error behind Fault, without secrets: its text has Phase, host, Fault and
-	// Status. It unwraps to a *net.DNSError, a syscall.Errno, a Refusal or a context error
-	// if that was the cause.
+	// Err is what of the error behind Fault has no secret, no URL and no text from a
+	// registry: a *net.DNSError, a syscall.Errno, a Refusal or a context error; nil if it
+	// was none of them.
 	Err error
 }
 
@@ -253,27 +251,6 @@ const (
 	// SchemeUnknown: a 401 without a challenge that the runtime supports.
 	SchemeUnknown AuthScheme = "unknown"
 )
-
-// Error is the error of a conversation that did not find the manifest.
-type Error struct {
-	Endpoint string
-	Phase    Phase
-	Fault    Fault
-	Status   int
-	cause    error
-}
-
-// Error implements error.
-func (e *Error) Error() string {
-	what := cmp.Or(string(e.Fault), "given up")
-	if e.Status > 0 {
-		what = fmt.Sprintf("%s (status %d)", what, e.Status)
-	}
-	return fmt.Sprintf("registry %s: %s: %s", e.Endpoint, e.Phase, what)
-}
-
-// Unwrap returns the cause if its type cannot contain text from a registry.
-func (e *Error) Unwrap() error { return e.cause }
 
 // harmless returns the part of an error's chain that cannot contain a secret, a URL or text
 // from a registry.

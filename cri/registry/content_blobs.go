@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -447,23 +448,18 @@ func (c *counted) Read(p []byte) (int, error) {
 func isSound(body io.Reader, mediaType string, unpacked digest.Digest) bool {
 	buffered := bufio.NewReader(body)
 	mark, _ := buffered.Peek(markSize)
-	if bytes.HasPrefix(mark, gzipMark()) {
+	if compression.DetectCompression(mark) == compression.Gzip {
 		return isGzip(buffered, images.IsLayerType(mediaType), unpacked)
 	}
 	return isMarked(mark, mediaType)
 }
 
-func gzipMark() []byte { return []byte{0x1f, 0x8b, 0x08} }
-
 // isMarked reports whether the first bytes of a layer are right. The runtime detects the
-// compression by them and treats anything else as a tar archive
-// (pkg/archive/compression, DetectCompression).
+// compression by them and treats anything else as a tar archive.
 func isMarked(mark []byte, mediaType string) bool {
 	switch {
-	case bytes.HasPrefix(mark, gzipMark()):
+	case compression.DetectCompression(mark) != compression.Uncompressed:
 		return true
-	case bytes.HasPrefix(mark, []byte{0x28, 0xb5, 0x2f, 0xfd}), bytes.HasPrefix(mark[min(1, len(mark)):], []byte{0x2a, 0x4d, 0x18}):
-		return true // zstd
 	case !images.IsLayerType(mediaType) || strings.Contains(mediaType, "encrypted") || len(mark) < markSize:
 		return true // unknown
 	}

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -134,7 +135,7 @@ func TestTokenRedirected(t *testing.T) {
 		if a = app(t, options(trusting(t, s)), s.Host, good()); a.Auth.TokenIssued || len(tokens.Requests()) != before {
 			t.Errorf("%s: with a login: %+v", name, a)
 		}
-		if strings.Contains(a.Err.Error(), secret) {
+		if strings.Contains(fmt.Sprint(a.Err), secret) {
 			t.Error("the login is in the error")
 		}
 	}

@@ -218,7 +218,7 @@ func (n *notes) watchProxy(choose ProxyFunc) ProxyFunc {
 		if forbiddenHost(req.URL.Hostname()) {
 			return nil, ErrAddressForbidden
 		}
-		n.lastProxy = shownProxy(proxy)
+		n.lastProxy = ProxyAddress(proxy)
 		n.speaksHTTP = proxy.Scheme == "http" || proxy.Scheme == "https"
 		if req.URL.Scheme == "https" && n.speaksHTTP {
 			n.target = withPort(req.URL.Host, "443")
@@ -230,9 +230,9 @@ func (n *notes) watchProxy(choose ProxyFunc) ProxyFunc {
 	}
 }
 
-// shownProxy is a proxy's host[:port], with the scheme where that is not plain HTTP:
-// a proxy with https:// in front is spoken to over TLS, which few proxies do.
-func shownProxy(proxy *url.URL) string {
+// ProxyAddress returns a proxy's host[:port], with the scheme in front where that is not
+// plain HTTP: a proxy with https:// is spoken to over TLS, which few proxies do.
+func ProxyAddress(proxy *url.URL) string {
 	if proxy.Scheme == "" || proxy.Scheme == "http" {
 		return proxy.Host
 	}

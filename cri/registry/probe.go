@@ -502,10 +502,9 @@ func (c *conversation) conclude(phase Phase, fault Fault, status int, err error)
 	if fault == FaultConnectionTimeout || a.Proxy.Fault == FaultConnectionTimeout {
 		a.Connection.Waited = c.patience()
 	}
-	if a.Found {
-		return
+	if !a.Found {
+		a.Err = harmless(err)
 	}
-	a.Err = &Error{Endpoint: a.Endpoint, Phase: phase, Fault: fault, Status: status, cause: harmless(err)}
 }
 
 // patience is how long was waited for what did not come: as long as the step that

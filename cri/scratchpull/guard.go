@@ -43,47 +43,29 @@ func (p *Puller) guard(ctx context.Context, t target) (g *guard, busy bool, err 
 	return g, busy, err
 }
 
-// watch stops the pull when it has to end.
-func (g *guard) watch(ctx context.Context, stop context.CancelCauseFunc) {
-	tick := time.NewTicker(checkInterval)
-	defer tick.Stop()
-	for {
-		why, err := g.check(ctx)
-		switch {
-		case err != nil:
-			stop(checkFailed{err})
-			return
-		case why != NotStopped:
-			stop(stopped{why: why})
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// check returns why the pull has to end, or NotStopped.
-func (g *guard) check(ctx context.Context) (Stop, error) {
+// check returns an error if the pull has to end.
+func (g *guard) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if busy, err := g.kubeletPulls(ctx); err != nil || busy {
-		return StoppedGaveWay, err
+	busy, err := g.kubeletPulls(ctx)
+	switch {
+	case err != nil:
+		return checkFailed{err}
+	case busy:
+		return stopped{why: StoppedGaveWay}
 	}
 	ours, err := g.p.unfinished(ctx, g.p.namespace)
 	if err != nil {
-		return NotStopped, err
+		return checkFailed{err}
 	}
 	now := time.Now()
 	switch {
 	case len(ours) == 0, !maps.Equal(ours, g.own): // what is not being received uses no download slot
 		g.own, g.moved = ours, now
 	case now.Sub(g.moved) >= g.p.limits.Idle:
-		return StoppedIdle, nil
+		return stopped{why: StoppedIdle}
 	}
-	return NotStopped, nil
+	return nil
 }
 
 // kubeletPulls reports whether the kubelet needs the runtime's downloads. Each

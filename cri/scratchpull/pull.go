@@ -87,8 +87,8 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	// Not a deadline: containerd would know it and could report it early.
 	defer time.AfterFunc(p.limits.Time, func() { stop(stopped{why: StoppedTimeout}) }).Stop()
 	var watch sync.WaitGroup
-	watch.Go(func() { p.watch(ctx, track, stop) })
-	watch.Go(func() { g.watch(ctx, stop) })
+	watch.Go(func() { poll(ctx, p.limits.Poll, stop, func() error { return p.checkSpace(track) }) })
+	watch.Go(func() { poll(ctx, checkInterval, stop, func() error { return g.check(ctx) }) })
 	defer watch.Wait()
 	defer stop(nil)
 	from, err := registry.NewOCIRegistry(ctx, t.named.String(), source(t)...)
@@ -173,26 +173,33 @@ func (p *Puller) destination(t target, unpack bool) *image.Store {
 	return image.NewStore(t.named.String(), opts...)
 }
 
-// watch ends the pull when space runs low.
-func (p *Puller) watch(ctx context.Context, track *tracker, stop context.CancelCauseFunc) {
-	tick := time.NewTicker(p.limits.Poll)
+// poll checks at intervals whether the pull may go on, and ends it with the error if not.
+func poll(ctx context.Context, interval time.Duration, stop context.CancelCauseFunc, check func() error) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
+		if err := check(); err != nil {
+			stop(err)
+			return
+		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
 		}
-		_, rest, _ := track.remaining()
-		free, low, err := p.lowSpace(rest)
-		if err != nil {
-			stop(checkFailed{err})
-			return
-		}
-		if low {
-			stop(stopped{StoppedLowSpace, free})
-		}
 	}
+}
+
+// checkSpace returns an error if space runs low.
+func (p *Puller) checkSpace(track *tracker) error {
+	_, rest, _ := track.remaining()
+	free, low, err := p.lowSpace(rest)
+	switch {
+	case err != nil:
+		return checkFailed{err}
+	case low:
+		return stopped{StoppedLowSpace, free}
+	}
+	return nil
 }
 
 // checkSize ends the pull of an image that is too large.
