@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/cri/nodeconfig"
+	"github.com/whypull/whypull/cri/nodeconfig/nodeconfigtest"
 )
 
 // versioned is a runtime that says its version and has no images.
@@ -48,7 +49,7 @@ func TestConfigOfRuntime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newConfigs(time.Now)
-			endpoints, _, err := c.load(t.Context(), nodeconfig.Options{Root: root, TempDir: t.TempDir()}, tc.runtime).Endpoints(t.Context(), "hub.test")
+			endpoints, _, err := c.load(t.Context(), nodeconfig.Options{Root: root, TempDir: t.TempDir()}, tc.runtime).EndpointsFor(t.Context(), "hub.test", nodeconfigtest.Ref(t, "hub.test/team/app"))
 			if err != nil || len(endpoints) == 0 {
 				t.Fatalf("%d endpoints, %v", len(endpoints), err)
 			}

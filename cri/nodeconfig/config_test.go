@@ -170,7 +170,7 @@ func TestConfigPath(t *testing.T) {
 			opts := options(node(t, files))
 			opts.RuntimeVersion = tc.version
 			conf := nodeconfig.Load(opts)
-			eps, notices, err := conf.Endpoints(t.Context(), "quay.io")
+			eps, notices, err := conf.EndpointsFor(t.Context(), "quay.io", ref(t, "quay.io/whypull/whypull"))
 			want := []string{"https://quay.io"}
 			if tc.used {
 				want = []string{"https://mirror.test", "https://quay.io"}
@@ -383,7 +383,7 @@ func TestUnusableHostsFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			opts := options(node(t, files))
 			opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
-			_, _, err := nodeconfig.Load(opts).Endpoints(t.Context(), "hub.test")
+			_, _, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/whypull/whypull"))
 			var bad *nodeconfig.ConfigError
 			if !errors.As(err, &bad) || bad.Kind != nodeconfig.NoticeHostsFileUnusable || bad.Path != "/certs.d/hub.test/hosts.toml" {
 				t.Errorf("error %v", err)
@@ -561,7 +561,7 @@ func TestProcessOnTheNode(t *testing.T) {
 func TestNoTemporaryDirectory(t *testing.T) {
 	opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": "server = 'https://hub.test'\nca = '/x'\n"}))
 	opts.CertsDir, opts.TempDir = "/certs.d", filepath.Join(t.TempDir(), "none")
-	_, _, err := nodeconfig.Load(opts).Endpoints(t.Context(), "hub.test")
+	_, _, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/whypull/whypull"))
 	var config *nodeconfig.ConfigError
 	if err == nil || errors.As(err, &config) {
 		t.Errorf("error %v: want one that does not blame the configuration", err)

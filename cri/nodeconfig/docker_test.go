@@ -129,7 +129,7 @@ func TestDockerFile(t *testing.T) {
 		},
 	} {
 		c := nodeconfig.Load(onDocker(t, tc.files))
-		eps, _, err := c.Endpoints(t.Context(), "hub.test")
+		eps, _, err := c.EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/whypull/whypull"))
 		if err != nil || len(eps) != 1 || eps[0].SkipVerify != tc.insecure || c.Storage().Root != tc.root {
 			t.Errorf("%s: %+v, %v, root %s", name, eps, err, c.Storage().Root)
 		}

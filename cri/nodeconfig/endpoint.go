@@ -34,24 +34,6 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 	if c.opts.isCRIO() {
 		return c.crioEndpoints(ref)
 	}
-	endpoints, notices, err := c.Endpoints(ctx, host)
-	serves := func(e registry.Endpoint) bool { return e.Serves(ref) }
-	if err == nil && len(endpoints) > 0 && !slices.ContainsFunc(endpoints, serves) {
-		notices = append(notices, ignoredFile(path.Join(endpoints[0].Source, hostsFile), ReasonNoCapableHost))
-	}
-	return endpoints, notices, err
-}
-
-// Endpoints is EndpointsFor if only the host is known. With CRI-O, which can configure
-// parts of a registry, it is for images that match no longer prefix.
-func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoint, []Notice, error) {
-	if c.opts.isCRIO() {
-		ref, err := reference.ParseNamed(host + "/whypull/whypull:latest")
-		if err != nil {
-			return nil, nil, err
-		}
-		return c.crioEndpoints(ref)
-	}
 	find := c.hostEndpoints
 	switch {
 	case c.opts.isDocker():
@@ -72,7 +54,12 @@ func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoin
 			notices = append(notices, Notice{Kind: NoticeTLSIgnored, Path: c.settings.file, Endpoint: endpoints[i].String()})
 		}
 	}
-	return withVariants(endpoints), append(notices, c.addNodeCredentials(endpoints)...), err
+	notices = append(notices, c.addNodeCredentials(endpoints)...)
+	serves := func(e registry.Endpoint) bool { return e.Serves(ref) }
+	if err == nil && len(endpoints) > 0 && !slices.ContainsFunc(endpoints, serves) {
+		notices = append(notices, ignoredFile(path.Join(endpoints[0].Source, hostsFile), ReasonNoCapableHost))
+	}
+	return withVariants(endpoints), notices, err
 }
 
 // withVariants numbers the endpoints of each host that differ in how they are asked.

@@ -32,7 +32,7 @@ func TestDialTimeout(t *testing.T) {
 		"1.7.35": {5 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second},
 	} {
 		opts := Options{Root: root, CertsDir: "/certs.d", TempDir: t.TempDir(), RuntimeVersion: version}
-		eps, _, err := Load(opts).Endpoints(t.Context(), "hub.test")
+		eps, _, err := Load(opts).hostEndpoints(t.Context(), "hub.test")
 		if err != nil || len(eps) != len(want) {
 			t.Fatalf("%s: %d endpoints, %v", version, len(eps), err)
 		}
@@ -61,7 +61,7 @@ func TestBadDialTimeout(t *testing.T) {
 		for version, want := range map[string]string{"1.6.36": "https://m.test", "1.7.35": "https://m.test", "2.0.5": "https://m.test", "2.4.2": ""} {
 			for _, opts := range []Options{{CertsDir: root}, {Root: root, CertsDir: "/"}} { // on the node, and in a container
 				opts.TempDir, opts.RuntimeVersion = t.TempDir(), version
-				eps, notices, err := Load(opts).Endpoints(t.Context(), "hub.test")
+				eps, notices, err := Load(opts).hostEndpoints(t.Context(), "hub.test")
 				if want != "" && (err != nil || len(notices) > 0 || len(eps) != 2 || eps[0].String() != want) {
 					t.Errorf("%s, %s: endpoints %v, notices %v, %v", version, bad, eps, notices, err)
 				}
@@ -87,7 +87,7 @@ func TestReferrers(t *testing.T) {
 	for version, want := range map[string]int{"2.4.2": 2, "2.2.0": 2, "2.1.4": 1, "1.7.35": 1} {
 		for _, opts := range []Options{{CertsDir: root + "/certs.d"}, {Root: root, CertsDir: "/certs.d"}} { // on the node, and in a container
 			opts.TempDir, opts.RuntimeVersion = t.TempDir(), version
-			eps, notices, err := Load(opts).Endpoints(t.Context(), "hub.test")
+			eps, notices, err := Load(opts).hostEndpoints(t.Context(), "hub.test")
 			invalid := len(notices) == 1 && notices[0].Kind == NoticeHostsFileInvalid && notices[0].Reason == ReasonBadValue
 			if err != nil || len(eps) != want || invalid != (want == 1) {
 				t.Errorf("%s: endpoints %v, notices %v, %v", version, eps, notices, err)

@@ -215,7 +215,7 @@ func TestK3sNotGenerated(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, notices, err := nodeconfig.Load(k3sNode(t, tc.changes)).Endpoints(t.Context(), tc.host)
+			_, notices, err := nodeconfig.Load(k3sNode(t, tc.changes)).EndpointsFor(t.Context(), tc.host, ref(t, tc.host+"/whypull/whypull"))
 			at := slices.IndexFunc(notices, func(n nodeconfig.Notice) bool { return n.Path == "/"+k3sYAML })
 			switch {
 			case err != nil && name != "the built-in registry": // whose files are not there
@@ -253,7 +253,7 @@ func TestK3sForAll(t *testing.T) {
 		if tc.host == "docker.io" {
 			changes[k3sDir+"config.toml"] += auth
 		}
-		_, notices, err := nodeconfig.Load(k3sNode(t, changes)).Endpoints(t.Context(), tc.host)
+		_, notices, err := nodeconfig.Load(k3sNode(t, changes)).EndpointsFor(t.Context(), tc.host, ref(t, tc.host+"/whypull/whypull"))
 		at := slices.IndexFunc(notices, func(n nodeconfig.Notice) bool { return n.Path == "/"+k3sYAML })
 		if err != nil || at < 0 && tc.want != "" || at >= 0 && notices[at].Kind != tc.want {
 			t.Errorf("%s: notices %v, %v, want %q", name, notices, err, tc.want)
@@ -272,7 +272,7 @@ func TestK3sUnseen(t *testing.T) {
 		opts := options(node(t, map[string]string{dir: ""}))
 		opts.RuntimeVersion = k3sVersion
 		c := nodeconfig.Load(opts)
-		eps, _, err := c.Endpoints(t.Context(), "hub.test")
+		eps, _, err := c.EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/whypull/whypull"))
 		if err != nil || len(eps) != 1 || !eps[0].Unloaded {
 			t.Errorf("%+v, %v", eps, err)
 		}

@@ -135,7 +135,7 @@ func TestLegacyTLS(t *testing.T) {
 			if tc.version != "" {
 				opts.RuntimeVersion = tc.version
 			}
-			eps, notices, err := nodeconfig.Load(opts).Endpoints(t.Context(), s.Host)
+			eps, notices, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), s.Host, ref(t, s.Host+"/whypull/whypull"))
 			if tc.refused {
 				var bad *nodeconfig.ConfigError
 				if !errors.As(err, &bad) || bad.Kind != nodeconfig.NoticeMirrorInvalid || bad.Path != "/etc/containerd/config.toml" {
@@ -253,7 +253,7 @@ func TestMirrorsWithConfigPath(t *testing.T) {
 func TestLegacyInvalid(t *testing.T) {
 	for _, bad := range []string{"https://bad host/", "a%zz", "%zz://x"} {
 		opts := configured(t, "[registry.mirrors.\"docker.io\"]\nendpoint = ['"+bad+"']\n", nil)
-		_, _, err := nodeconfig.Load(opts).Endpoints(t.Context(), "docker.io")
+		_, _, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), "docker.io", ref(t, "docker.io/whypull/whypull"))
 		var refused *nodeconfig.ConfigError
 		if !errors.As(err, &refused) || refused.Kind != nodeconfig.NoticeMirrorInvalid || strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: error %v", bad, err)

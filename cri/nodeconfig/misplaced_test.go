@@ -151,7 +151,7 @@ func TestDirectoryOfIgnoredSection(t *testing.T) {
 func TestMissingIsNotHidden(t *testing.T) {
 	opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": "server = 'https://hub.test'\nca = '/usr/share/pki/x.pem'\n", "usr/share/y": ""}))
 	opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
-	if _, _, err := nodeconfig.Load(opts).Endpoints(t.Context(), "hub.test"); err == nil {
+	if _, _, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/whypull/whypull")); err == nil {
 		t.Error("no error")
 	}
 }
@@ -163,7 +163,7 @@ func TestChangeIsSeen(t *testing.T) {
 	config := nodeconfig.Load(opts)
 	want := func(c *nodeconfig.Config, first string) {
 		t.Helper()
-		eps, _, err := c.Endpoints(t.Context(), "hub.test")
+		eps, _, err := c.EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/whypull/whypull"))
 		if err != nil || eps[0].String() != first {
 			t.Errorf("endpoints %q, %v; want %s first", names(eps), err, first)
 		}

@@ -51,7 +51,7 @@ func proxyOf(t *testing.T, opts nodeconfig.Options, host string) (proxy, source 
 		opts.TempDir = t.TempDir()
 	}
 	c := nodeconfig.Load(opts)
-	eps, _, err := c.Endpoints(t.Context(), host)
+	eps, _, err := c.EndpointsFor(t.Context(), host, ref(t, host+"/whypull/whypull"))
 	if err != nil || len(eps) == 0 {
 		t.Fatalf("%d endpoints, %v", len(eps), err)
 	}

@@ -68,7 +68,7 @@ func Endpoints(t *testing.T, opts nodeconfig.Options, host string) ([]registry.E
 	if opts.TempDir == "" {
 		opts.TempDir = t.TempDir()
 	}
-	eps, notices, err := nodeconfig.Load(opts).Endpoints(t.Context(), host)
+	eps, notices, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), host, Ref(t, host+"/whypull/whypull"))
 	if err != nil {
 		t.Fatal(err)
 	}

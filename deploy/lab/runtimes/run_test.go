@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/whypull/whypull/cri/nodeconfig"
+	"github.com/whypull/whypull/cri/nodeconfig/nodeconfigtest"
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/registry"
@@ -69,7 +70,7 @@ func TestEveryRuntimeHasTheSameRegistries(t *testing.T) {
 	for _, r := range Releases() {
 		_, version, _ := strings.Cut(r.Name, " ")
 		config := nodeconfig.Load(nodeconfig.Options{Root: root, ConfigFile: r.ConfigFile(), RuntimeVersion: version})
-		endpoints, _, err := config.Endpoints(t.Context(), "registry.example")
+		endpoints, _, err := config.EndpointsFor(t.Context(), "registry.example", nodeconfigtest.Ref(t, "registry.example/app"))
 		if err != nil {
 			t.Fatal(err)
 		}
