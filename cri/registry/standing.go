@@ -68,7 +68,7 @@ func (c *conversation) tokenStatus(ctx context.Context, r reply, cred *credentia
 	}
 	ctx = withAside(c.notes.traceAside(ctx), PhaseToken)
 	c.notes.begin()
-	_, err := auth.FetchToken(ctx, tokenClient(guard{next: c.transport, notes: c.notes}), c.tokenHeader(), to)
+	_, err := auth.FetchToken(ctx, tokenClient(guard{next: c.transport, notes: c.notes, room: c.room}), c.tokenHeader(), to)
 	if err == nil {
 		return http.StatusOK
 	}
