@@ -16,7 +16,6 @@ const (
 	ReasonPolicyNever     Reason = "the pull policy is Never, so the kubelet contacts no registry"
 	ReasonNotDisclosed    Reason = "whether the image is on the node is shown only to a pod that is known to be allowed to use it"
 	ReasonNoRegistry      Reason = "the image has no registry"
-	ReasonNoRegistryFound Reason = "the image reference has no registry"
 	ReasonRuntimeAsksNone Reason = "the runtime contacts no registry"
 	ReasonNoEndpoint      Reason = "the node's configuration has no endpoint for this image"
 	ReasonNoEndpointNamed Reason = "the node's registry configuration names no endpoint"

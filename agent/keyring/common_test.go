@@ -51,11 +51,11 @@ func withKeys(name string, keys ...string) Secret {
 
 func find(t *testing.T, image string, secrets ...Secret) Lookup {
 	t.Helper()
-	l, err := Find(imageOf(image), Sources{Secrets: secrets})
-	if err != nil {
-		t.Fatal(err)
+	parsed := imageOf(image)
+	if !parsed.Valid() {
+		t.Fatalf("%q does not parse", image)
 	}
-	return l
+	return Find(parsed, Sources{Secrets: secrets})
 }
 
 // places lists the credentials as "order secret key".

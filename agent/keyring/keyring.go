@@ -85,11 +85,11 @@ type Entry struct {
 	Text string
 }
 
-// Find looks the image up in the sources. It returns an error only if the image does
-// not parse.
-func Find(image diagnosis.Image, from Sources) (Lookup, error) {
+// Find looks the image up in the sources. Nothing is found for an image that does not
+// parse.
+func Find(image diagnosis.Image, from Sources) Lookup {
 	if !image.Valid() {
-		return Lookup{}, fmt.Errorf("image %q is not a valid reference", image.Written)
+		return Lookup{}
 	}
 	contents := make([]content, len(from.Secrets))
 	for i, s := range from.Secrets {
@@ -105,7 +105,7 @@ func Find(image diagnosis.Image, from Sources) (Lookup, error) {
 		out.Credentials = index.credentials(tried, 1, from.Now)
 	}
 	out.addNode(from, t)
-	return out, nil
+	return out
 }
 
 // addNode looks the image up in the node's file, which is a separate keyring

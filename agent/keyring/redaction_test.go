@@ -40,7 +40,7 @@ func TestLookupIsHidden(t *testing.T) {
 
 // everything returns all texts of a Lookup.
 func everything(l Lookup) string {
-	near, _ := l.Nearest()
+	near := l.Nearest()
 	text := credentialtest.Shown(l) + credentialtest.Shown(near) + fmt.Sprint(l.Broken) + fmt.Sprintf("%#v", l.Broken)
 	for _, s := range l.Secrets {
 		text += s.Reason

@@ -16,10 +16,11 @@ type Near struct {
 
 // Nearest returns the entry that needs the least change to match the image: those
 // with the right host first, then by the difference between the hosts, then in the
-// order of secrets and keys. It returns false if an entry matches or there is none.
-func (l Lookup) Nearest() (near Near, found bool) {
+// order of secrets and keys. It returns the zero value if an entry matches or there is
+// none.
+func (l Lookup) Nearest() (near Near) {
 	if slices.ContainsFunc(l.Secrets, SecretState.Matches) {
-		return Near{}, false
+		return Near{}
 	}
 	least := -1
 	for _, n := range l.candidates() {
@@ -27,7 +28,7 @@ func (l Lookup) Nearest() (near Near, found bool) {
 			near, least = n, d
 		}
 	}
-	return near, least >= 0
+	return near
 }
 
 // candidates returns the entries to compare, limited because a secret may have

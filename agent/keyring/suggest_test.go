@@ -32,9 +32,9 @@ func TestNearest(t *testing.T) {
 		{"no secrets", "hub.example.com/app", nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			near, ok := find(t, tt.image, tt.secrets...).Nearest()
+			near := find(t, tt.image, tt.secrets...).Nearest()
 			got := ""
-			if ok {
+			if near.Secret != "" {
 				got = near.Secret + " " + near.Entry.Key
 			}
 			if got != tt.want {

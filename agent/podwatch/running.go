@@ -2,7 +2,6 @@ package podwatch
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,14 +36,14 @@ type Running struct {
 	emit       func(RunningPod)
 
 	mu   sync.Mutex
-	pods map[string]string // namespace/name → uid
+	pods map[cache.ObjectName]string // uid by name
 }
 
 // NewRunning returns a Running that passes each pod to emit, one at a time and in order.
 // RunningPod.Annotation is the annotation with the key. Without images it passes on only
 // pods that have the annotation, and RunningPod.Images is empty.
 func NewRunning(annotation string, images bool, emit func(RunningPod)) *Running {
-	return &Running{annotation: annotation, images: images, emit: emit, pods: map[string]string{}}
+	return &Running{annotation: annotation, images: images, emit: emit, pods: map[cache.ObjectName]string{}}
 }
 
 // AddListed implements Store.
@@ -62,16 +61,16 @@ func (r *Running) Update(pod *corev1.Pod) {
 func (r *Running) Delete(pod *corev1.Pod) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forget(pod.Namespace + "/" + pod.Name)
+	r.forget(cache.MetaObjectToName(pod))
 }
 
 // Replace implements Store.
-func (r *Running) Replace(present map[string]bool) {
+func (r *Running) Replace(present map[cache.ObjectName]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for key := range r.pods {
-		if !present[key] {
-			r.forget(key)
+	for name := range r.pods {
+		if !present[name] {
+			r.forget(name)
 		}
 	}
 }
@@ -81,26 +80,25 @@ func (r *Running) Bookmark() {}
 
 // observe passes a pod on if it has images, or a report, or had been passed on.
 func (r *Running) observe(u RunningPod) {
-	key := u.Namespace + "/" + u.Name
-	if was, known := r.pods[key]; known && (was != u.UID || u.Gone) {
-		r.forget(key)
+	name := cache.NewObjectName(u.Namespace, u.Name)
+	if was, known := r.pods[name]; known && (was != u.UID || u.Gone) {
+		r.forget(name)
 	}
-	_, known := r.pods[key]
+	_, known := r.pods[name]
 	if u.Gone || !known && len(u.Images) == 0 && u.Annotation == "" {
 		return
 	}
-	r.pods[key] = u.UID
+	r.pods[name] = u.UID
 	r.emit(u)
 }
 
-func (r *Running) forget(key string) {
-	uid, known := r.pods[key]
+func (r *Running) forget(name cache.ObjectName) {
+	uid, known := r.pods[name]
 	if !known {
 		return
 	}
-	delete(r.pods, key)
-	namespace, name, _ := strings.Cut(key, "/")
-	r.emit(RunningPod{Namespace: namespace, Name: name, UID: uid, Gone: true})
+	delete(r.pods, name)
+	r.emit(RunningPod{Namespace: name.Namespace, Name: name.Name, UID: uid, Gone: true})
 }
 
 func (r *Running) newRunningPod(pod *corev1.Pod) RunningPod {
@@ -155,9 +153,9 @@ func failingWith(f diagnosis.Failure) func(container) bool {
 // Store receives pods. It keeps none of them.
 type Store interface {
 	// AddListed receives a pod that exists when a watch begins. When all have come, Replace
-	// receives their names, as namespace/name.
+	// receives their names.
 	AddListed(pod *corev1.Pod)
-	Replace(present map[string]bool)
+	Replace(present map[cache.ObjectName]bool)
 	// Update receives a pod that is new or has changed.
 	Update(pod *corev1.Pod)
 	Delete(pod *corev1.Pod)
@@ -214,10 +212,10 @@ func (s Stores) Delete(obj any) error {
 
 // Replace implements cache.ReflectorStore.
 func (s Stores) Replace(objs []any, _ string) error {
-	present := map[string]bool{}
+	present := map[cache.ObjectName]bool{}
 	for _, obj := range objs {
 		if o, ok := obj.(metav1.Object); ok {
-			present[o.GetNamespace()+"/"+o.GetName()] = true
+			present[cache.MetaObjectToName(o)] = true
 		}
 	}
 	for _, store := range s {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/diagnosis/message"
@@ -63,7 +64,7 @@ type Tracker struct {
 	annotations []string
 
 	mu     sync.Mutex
-	pods   map[string]*tracked // by namespace/name
+	pods   map[cache.ObjectName]*tracked
 	synced bool
 	heard  time.Time
 }
@@ -79,7 +80,7 @@ type tracked struct {
 // in order. The types of Update.Conditions and ReadinessGates begin with prefix;
 // annotations are the keys of Update.Annotations.
 func NewTracker(prefix string, now func() time.Time, emit func(Update), annotations ...string) *Tracker {
-	return &Tracker{emit: emit, now: now, prefix: prefix, annotations: annotations, pods: map[string]*tracked{}}
+	return &Tracker{emit: emit, now: now, prefix: prefix, annotations: annotations, pods: map[cache.ObjectName]*tracked{}}
 }
 
 // Synced reports whether the watch has delivered the pods that existed at its
@@ -101,17 +102,16 @@ func (t *Tracker) Delete(pod *corev1.Pod) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.heard = t.now()
-	t.forget(pod.Namespace, pod.Name, string(pod.UID))
+	t.forget(cache.MetaObjectToName(pod), string(pod.UID))
 }
 
 // Replace implements Store.
-func (t *Tracker) Replace(present map[string]bool) {
+func (t *Tracker) Replace(present map[cache.ObjectName]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for key, p := range t.pods {
-		if !present[key] {
-			namespace, name, _ := strings.Cut(key, "/")
-			t.forget(namespace, name, p.uid)
+	for name, p := range t.pods {
+		if !present[name] {
+			t.forget(name, p.uid)
 		}
 	}
 	t.synced, t.heard = true, t.now()
@@ -143,11 +143,10 @@ func (t *Tracker) observe(s seen, listed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.heard = t.now()
-	pod := s.pod
-	name := pod.Namespace + "/" + pod.Name
+	pod, name := s.pod, cache.MetaObjectToName(s.pod)
 	old, known := t.pods[name]
 	if known && old.uid != string(pod.UID) { // deleted and created again between two watches
-		t.forget(pod.Namespace, pod.Name, old.uid)
+		t.forget(name, old.uid)
 		known = false
 	}
 	if !known {
@@ -366,7 +365,7 @@ func stateOutcome(c container) incidentOutcome {
 	if c.Status == nil {
 		return undetermined
 	}
-	if w := c.waiting(); w != nil && undecided(w.Reason) {
+	if idle(c) {
 		return undetermined
 	}
 	if end := c.Status.State.Terminated; c.failing() && !c.cannotMount() || end != nil && end.Reason == "ContainerStatusUnknown" {
@@ -375,13 +374,12 @@ func stateOutcome(c container) incidentOutcome {
 	return recovered
 }
 
-func (t *Tracker) forget(namespace, name, uid string) {
-	key := namespace + "/" + name
-	if p := t.pods[key]; p == nil || p.uid != uid {
+func (t *Tracker) forget(name cache.ObjectName, uid string) {
+	if p := t.pods[name]; p == nil || p.uid != uid {
 		return
 	}
-	delete(t.pods, key)
-	t.emit(Update{Namespace: namespace, Name: name, UID: uid, Gone: true, SeenAt: t.now()})
+	delete(t.pods, name)
+	t.emit(Update{Namespace: name.Namespace, Name: name.Name, UID: uid, Gone: true, SeenAt: t.now()})
 }
 
 // own returns the annotations that whypull writes. A long value, which is somebody else's,

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sort"
 	"sync/atomic"
 	"time"
 
@@ -170,16 +171,8 @@ const maxParts = 32
 
 // largest returns those of the blobs that matter for the space that an image needs.
 func largest(parts []registry.Part) []registry.Part {
-	for len(parts) > maxParts {
-		smallest := 0
-		for i, p := range parts {
-			if p.Size < parts[smallest].Size {
-				smallest = i
-			}
-		}
-		parts = append(parts[:smallest], parts[smallest+1:]...)
-	}
-	return append([]registry.Part(nil), parts...) // a slice of its size
+	sort.Slice(parts, func(i, j int) bool { return parts[i].Size > parts[j].Size })
+	return slices.Clone(parts[:min(len(parts), maxParts)])
 }
 
 func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) question {
@@ -372,23 +365,13 @@ func (a *asker) trouble(tenant string, q question, since time.Time, doubt doubt)
 // unreachable reports whether an answer shows that the endpoint is unreachable. A
 // mirror's timeout may be that of its upstream registry.
 func unreachable(answer registry.Answer, sameUpstream bool) bool {
-	switch answer.Phase {
-	case registry.PhasePing, registry.PhaseToken, registry.PhaseManifest, registry.PhaseBlob:
-		return sameUpstream && aboutEndpoint(answer)
-	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
-	}
-	return aboutEndpoint(answer)
+	return aboutEndpoint(answer) && (sameUpstream || !connected(answer))
 }
 
 // hangs reports whether an answer is of an endpoint that took the connection and did not
 // respond.
 func hangs(answer registry.Answer) bool {
-	switch answer.Phase {
-	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
-		return false
-	case registry.PhasePing, registry.PhaseToken, registry.PhaseManifest, registry.PhaseBlob:
-	}
-	return answer.Fault == registry.FaultConnectionTimeout
+	return connected(answer) && answer.Fault == registry.FaultConnectionTimeout
 }
 
 // leaveAlone reports whether the endpoint must not be asked for a while, whatever

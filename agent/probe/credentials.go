@@ -69,11 +69,8 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 		return []diagnosis.Evidence{namesNone()}, nil
 	}
 	evidence, secrets, places := c.readSecrets(ctx, f)
-	found, err := keyring.Find(f.Ref(), keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
-	if err != nil { // it has parsed above
-		return skipped(diagnosis.ReasonNoRegistryFound, diagnosis.CheckCredentials), nil
-	}
-	near, _ := found.Nearest() // once: it compares all entries with the image
+	found := keyring.Find(f.Ref(), keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
+	near := found.Nearest() // once: it compares all entries with the image
 	for i, s := range found.Secrets {
 		e := judge(s, found.Credentials, near, c.now())
 		facts := e.Credentials()

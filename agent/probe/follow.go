@@ -25,22 +25,13 @@ const (
 // are listed once, stored images once per repository.
 type snapshot struct {
 	from    Transfers
-	ingests []cri.Ingest
-	read    bool
+	ingests func() ([]cri.Ingest, error)
 	stored  map[string][]cri.Stored
 }
 
-// Ingests is like Transfers.Ingests.
-func (b *snapshot) Ingests(ctx context.Context) ([]cri.Ingest, error) {
-	if b.read {
-		return b.ingests, nil
-	}
-	all, err := b.from.Ingests(ctx)
-	if err != nil {
-		return nil, err
-	}
-	b.ingests, b.read = all, true
-	return all, nil
+func newSnapshot(ctx context.Context, from Transfers) *snapshot {
+	ingests := sync.OnceValues(func() ([]cri.Ingest, error) { return from.Ingests(ctx) })
+	return &snapshot{from: from, ingests: ingests, stored: map[string][]cri.Stored{}}
 }
 
 // Stored is like Transfers.Stored.
@@ -50,14 +41,10 @@ func (b *snapshot) Stored(ctx context.Context, registry, repository string) ([]c
 		return all, nil
 	}
 	all, err := b.from.Stored(ctx, registry, repository)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		b.stored[key] = all
 	}
-	if b.stored == nil {
-		b.stored = map[string][]cri.Stored{}
-	}
-	b.stored[key] = all
-	return all, nil
+	return all, err
 }
 
 // follower records the progress of waiting containers' pulls. Records are dropped
@@ -134,15 +121,31 @@ func (w *look) rate(s pullState, now time.Time) float64 {
 	return float64(s.done-first.done) / span.Seconds()
 }
 
-// behind returns the other pods that recently waited without receiving anything; nil
-// if there are none.
+// behind returns the other pods that recently waited without receiving anything: the names
+// of some in the pod's namespace, sorted, and how many others; nil if there are none.
 func (l *follower) behind(f diagnosis.Failure, now time.Time) *diagnosis.Behind {
-	names, others := l.waiting(f, now)
-	if len(names)+others == 0 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out diagnosis.Behind
+	pods := map[string]bool{f.UID: true}
+	for key, w := range l.followed {
+		if pods[key.UID] || !w.queued || now.Sub(w.seen) > lately {
+			continue
+		}
+		pods[key.UID] = true
+		if w.of.Namespace == f.Namespace {
+			out.Pods = append(out.Pods, w.of.Pod)
+		} else {
+			out.Others++
+		}
+	}
+	if len(pods) == 1 {
 		return nil
 	}
-	named := names[:min(len(names), maxBehind)]
-	return &diagnosis.Behind{Pods: named, More: len(names) - len(named), Others: others}
+	slices.Sort(out.Pods)
+	out.More = max(len(out.Pods)-maxBehind, 0)
+	out.Pods = out.Pods[:len(out.Pods)-out.More]
+	return &out
 }
 
 // ahead returns the stalled pull that a pod waits for, preferably one in the pod's
@@ -192,27 +195,6 @@ func (c *Collector) waitedFor(ctx context.Context, f diagnosis.Failure) diagnosi
 	default:
 		return diagnosis.Ahead{Pod: first.Pod, Sources: c.sources(ctx, first)}
 	}
-}
-
-// waiting are the pods of behind: the names of those in the pod's namespace,
-// sorted, and how many others.
-func (l *follower) waiting(f diagnosis.Failure, now time.Time) (names []string, others int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	pods := map[string]bool{f.UID: true}
-	for key, w := range l.followed {
-		if pods[key.UID] || !w.queued || now.Sub(w.seen) > lately {
-			continue
-		}
-		pods[key.UID] = true
-		if w.of.Namespace == f.Namespace {
-			names = append(names, w.of.Pod)
-		} else {
-			others++
-		}
-	}
-	slices.Sort(names)
-	return names, others
 }
 
 // sources returns the hosts that the node asks for an image, in the order of its

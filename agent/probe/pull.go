@@ -51,7 +51,7 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 	}
 	var hanging []diagnosis.Failure
 	var going []diagnosis.Progress
-	cache := &snapshot{from: c.Transfers}
+	cache := newSnapshot(ctx, c.Transfers)
 	for _, f := range waiting {
 		s, err := c.pullState(ctx, f, cache)
 		if err != nil {
@@ -136,7 +136,7 @@ func (c *Collector) pullState(ctx context.Context, f diagnosis.Failure, b *snaps
 	if err != nil || present && f.PullPolicy != "Always" {
 		return pullState{}, err
 	}
-	ingests, err := b.Ingests(ctx)
+	ingests, err := b.ingests()
 	if err != nil {
 		return pullState{}, err
 	}
@@ -286,7 +286,7 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 	if err != nil {
 		return skipped(diagnosis.ReasonNoTransfers, diagnosis.CheckPull)
 	}
-	s, err := c.pullState(ctx, f, &snapshot{from: c.Transfers})
+	s, err := c.pullState(ctx, f, newSnapshot(ctx, c.Transfers))
 	leave()
 	if err != nil {
 		return skipped(diagnosis.ReasonNoTransfers, diagnosis.CheckPull)

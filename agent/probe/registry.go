@@ -370,14 +370,16 @@ func hostname(hostport string) string { return (&url.URL{Host: hostport}).Hostna
 // aboutEndpoint reports whether the endpoint would give the same answer to any
 // request with any credential.
 func aboutEndpoint(a registry.Answer) bool {
-	switch a.Phase {
-	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
+	if !connected(a) {
 		return a.Fault != ""
-	case registry.PhaseBlob:
-		return false
-	case registry.PhasePing, registry.PhaseToken, registry.PhaseManifest:
 	}
-	return a.Fault == registry.FaultConnectionTimeout || a.Fault == registry.FaultHTTPSMismatch
+	return a.Phase != registry.PhaseBlob && (a.Fault == registry.FaultConnectionTimeout || a.Fault == registry.FaultHTTPSMismatch)
+}
+
+// connected reports whether a request has got as far as a connection on which it can be
+// sent.
+func connected(a registry.Answer) bool {
+	return a.Phase != registry.PhaseDNS && a.Phase != registry.PhaseConnect && a.Phase != registry.PhaseTLS
 }
 
 // evidence returns the evidence from the answer to a manifest request.

@@ -99,8 +99,9 @@ func askOurs(image string, from keyring.Sources) (answer, keyring.Lookup) {
 	if from.Node != nil && !from.Node.Valid() {
 		from.Node = nil
 	}
-	l, err := keyring.Find(imageOf(image), from)
-	out := answer{Image: imageOf(image).Name(), Err: err, Broken: l.Broken}
+	parsed, err := podwatch.ParseImage(image)
+	l := keyring.Find(parsed, from)
+	out := answer{Image: parsed.Name(), Err: err, Broken: l.Broken}
 	for _, c := range l.Credentials {
 		a := attempt{UID: c.UID, Hash: c.Hash(), OfNode: c.OfNode}
 		a.Username, a.Password = c.Reveal()
