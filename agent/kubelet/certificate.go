@@ -3,7 +3,6 @@ package kubelet
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,8 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/json"
-	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // maxIdentity limits the size of a kubeconfig, and of a certificate with its key. A
@@ -78,33 +77,6 @@ func usualKubeconfigs(dir string) []string {
 	}
 }
 
-// kubeconfig is the part of a kubeconfig that says who the kubelet is. Its server
-// and authority are not needed.
-type kubeconfig struct {
-	CurrentContext string `json:"current-context"`
-	Contexts       []struct {
-		Name    string `json:"name"`
-		Context struct {
-			User string `json:"user"`
-		} `json:"context"`
-	} `json:"contexts"`
-	Users []struct {
-		Name string         `json:"name"`
-		User kubeconfigUser `json:"user"`
-	} `json:"users"`
-}
-
-// kubeconfigUser is how a user authenticates. Data takes precedence over a file.
-type kubeconfigUser struct {
-	CertificateFile string `json:"client-certificate"`
-	CertificateData string `json:"client-certificate-data"`
-	KeyFile         string `json:"client-key"`
-	KeyData         string `json:"client-key-data"`
-	Exec            *struct {
-		Command string `json:"command"`
-	} `json:"exec"`
-}
-
 func (k *Kubelet) certificateOf(name, node string) (tls.Certificate, error) {
 	data, err := k.host.ReadFile(name, maxIdentity)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,11 +89,11 @@ func (k *Kubelet) certificateOf(name, node string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	certificate, err := k.dataOrFile(user.CertificateData, absolute(name, user.CertificateFile))
+	certificate, err := k.dataOrFile(user.ClientCertificateData, absolute(name, user.ClientCertificate))
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	key, err := k.dataOrFile(user.KeyData, absolute(name, user.KeyFile))
+	key, err := k.dataOrFile(user.ClientKeyData, absolute(name, user.ClientKey))
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -130,34 +102,24 @@ func (k *Kubelet) certificateOf(name, node string) (tls.Certificate, error) {
 
 // currentUser returns the user of a kubeconfig's current context, if it authenticates
 // with a certificate.
-func currentUser(data []byte) (kubeconfigUser, error) {
-	var c kubeconfig
-	plain, err := yaml.ToJSON(data)
-	if err != nil || json.Unmarshal(plain, &c) != nil {
-		return kubeconfigUser{}, errors.New("cannot be decoded")
+func currentUser(data []byte) (*clientcmdapi.AuthInfo, error) {
+	config, err := clientcmd.Load(data)
+	if err != nil {
+		return nil, errors.New("cannot be decoded")
 	}
-	for _, context := range c.Contexts {
-		if context.Name != c.CurrentContext {
-			continue
-		}
-		for _, u := range c.Users {
-			if u.Name == context.Context.User {
-				return u.User, u.User.problem()
-			}
-		}
+	var user *clientcmdapi.AuthInfo
+	if current := config.Contexts[config.CurrentContext]; current != nil {
+		user = config.AuthInfos[current.AuthInfo]
 	}
-	return kubeconfigUser{}, errors.New("has no user in its current context")
-}
-
-// problem returns why a user has no certificate.
-func (u kubeconfigUser) problem() error {
 	switch {
-	case u.CertificateData != "" || u.CertificateFile != "":
-		return nil
-	case u.Exec != nil:
-		return fmt.Errorf("authenticates with the plugin %s, which whypull does not run", pluginName(u.Exec.Command))
+	case user == nil:
+		return nil, errors.New("has no user in its current context")
+	case len(user.ClientCertificateData) > 0, user.ClientCertificate != "":
+		return user, nil
+	case user.Exec != nil:
+		return nil, fmt.Errorf("authenticates with the plugin %s, which whypull does not run", pluginName(user.Exec.Command))
 	}
-	return errors.New("authenticates without a client certificate")
+	return nil, errors.New("authenticates without a client certificate")
 }
 
 // pluginName returns a plugin's file name, if it is safe to show.
@@ -177,15 +139,12 @@ func absolute(kubeconfig, name string) string {
 	return path.Join(path.Dir(kubeconfig), name)
 }
 
-func (k *Kubelet) dataOrFile(data, name string) ([]byte, error) {
-	if data == "" {
-		return k.pem(name)
+// dataOrFile returns the data that a kubeconfig has, which takes precedence, or names.
+func (k *Kubelet) dataOrFile(data []byte, name string) ([]byte, error) {
+	if len(data) > 0 {
+		return data, nil
 	}
-	decoded, err := base64.StdEncoding.DecodeString(data)
-	if err != nil {
-		return nil, errors.New("its certificate or key cannot be decoded")
-	}
-	return decoded, nil
+	return k.pem(name)
 }
 
 // rotated reads the certificate and key in the file in which the kubelet rotates them,

@@ -117,7 +117,7 @@ func TestNoClientCertificate(t *testing.T) {
 		"key missing":                   {map[string]string{kubeadmConf: config("client-certificate: c"), "/etc/kubernetes/c": string(pair.PEM())}, in + "names no key"},
 		"another key":                   {map[string]string{kubeadmConf: config(files("c", "k")), "/etc/kubernetes/c": string(pair.PEM()), "/etc/kubernetes/k": string(admin.KeyPEM())}, in + "its certificate and key are not a pair"},
 		"not a certificate":             {map[string]string{kubeadmConf: config(files("c", "c")), "/etc/kubernetes/c": secret}, in + "its certificate and key are not a pair"},
-		"no base64":                     {map[string]string{kubeadmConf: config("client-certificate-data: '*" + secret + "', client-key-data: x")}, in + "its certificate or key cannot be decoded"},
+		"no base64":                     {map[string]string{kubeadmConf: config("client-certificate-data: '*" + secret + "', client-key-data: x")}, in + "cannot be decoded"},
 		"another node's":                {map[string]string{currentPair: combined(ca.Issue(ofNode("worker-4")))}, notOfNode},
 		"an administrator's":            {map[string]string{kubeadmConf: config(files("c", "c")), "/etc/kubernetes/c": combined(admin)}, in + notOfNode},
 		"a node's that is an admin's":   {map[string]string{currentPair: combined(master)}, notOfNode},

@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -231,8 +232,7 @@ func (p providerPlugin) invalid() bool {
 
 // invalidKey reports whether an annotation's name is none (validateServiceAccountAnnotationKeys).
 func invalidKey(key string) bool {
-	const prefix, name = 253, 63
-	return key == "" || len(key) > prefix+len("/")+name || !onlyAlphanumericOr(key, "-_./")
+	return len(validation.IsQualifiedName(strings.ToLower(key))) > 0
 }
 
 func hasDuplicates(all []providerPlugin) bool {
