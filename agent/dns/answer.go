@@ -18,21 +18,18 @@ type Code string
 
 // The codes. NotAsked says nothing about any server.
 const (
-	Success        Code = "Success"
-	NoData         Code = "NODATA"   // the name exists but has no such record (RFC 2308, section 2.2)
-	NameError      Code = "NXDOMAIN" // the name does not exist
-	ServerFailure  Code = "SERVFAIL"
-	Refused        Code = "REFUSED"
-	NotImplemented Code = "NOTIMP"
-	FormatError    Code = "FORMERR"
-	OtherRcode     Code = "OtherRcode"  // any other response code; see reply.Rcode
-	Lame           Code = "Lame"        // lame: not authoritative for the name, and offers no recursion
-	Malformed      Code = "Malformed"   // not a valid response to the query
-	Truncated      Code = "Truncated"   // too long for UDP, and TCP failed
-	Timeout        Code = "Timeout"     // no response in time
-	PortClosed     Code = "PortClosed"  // the server's machine refused the packet
-	Unreachable    Code = "Unreachable" // no route to the server, or the connection broke
-	NotAsked       Code = "NotAsked"    // canceled, or no socket could be opened
+	Success       Code = "Success"
+	NoData        Code = "NODATA"   // the name exists but has no such record (RFC 2308, section 2.2)
+	NameError     Code = "NXDOMAIN" // the name does not exist
+	ServerFailure Code = "SERVFAIL"
+	OtherRcode    Code = "OtherRcode"  // any other response code; see reply.Rcode
+	Lame          Code = "Lame"        // lame: not authoritative for the name, and offers no recursion
+	Malformed     Code = "Malformed"   // not a valid response to the query
+	Truncated     Code = "Truncated"   // too long for UDP, and TCP failed
+	Timeout       Code = "Timeout"     // no response in time
+	PortClosed    Code = "PortClosed"  // the server's machine refused the packet
+	Unreachable   Code = "Unreachable" // no route to the server, or the connection broke
+	NotAsked      Code = "NotAsked"    // canceled, or no socket could be opened
 
 	HostsFile    Code = "HostsFile"    // the hosts file has the name
 	IsAddress    Code = "IsAddress"    // the host is an IP address

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -108,7 +107,7 @@ func (r *reply) read(resp *dnsmessage.Message, name string, kind dnsmessage.Type
 }
 
 func rcode(n int) Code {
-	if c := Code(rcodeName(n)); slices.Contains([]Code{NameError, ServerFailure, Refused, NotImplemented, FormatError}, c) {
+	if c := Code(rcodeName(n)); c == NameError || c == ServerFailure {
 		return c
 	}
 	return OtherRcode
@@ -150,21 +149,21 @@ func chainEnd(name string, records []dnsmessage.Resource) string {
 // send sends the query over UDP, and over TCP if the response is truncated or
 // the configuration demands TCP.
 func (q *lookup) send(ctx context.Context, server string, m *dnsmessage.Message) (*dnsmessage.Message, error) {
-	if !q.tcp {
+	if !q.TCP {
 		resp, err := q.sendOver(ctx, "udp", server, m)
 		if err != nil || !resp.Truncated {
 			return resp, err
 		}
 	}
 	resp, err := q.sendOver(ctx, "tcp", server, m)
-	if err != nil && !q.tcp {
+	if err != nil && !q.TCP {
 		return nil, errors.Join(errTruncated, err)
 	}
 	return resp, err
 }
 
 func (q *lookup) sendOver(ctx context.Context, network, server string, m *dnsmessage.Message) (*dnsmessage.Message, error) {
-	conn, err := q.dial(ctx, network, server)
+	conn, err := q.Dial(ctx, network, server)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +173,7 @@ func (q *lookup) sendOver(ctx context.Context, network, server string, m *dnsmes
 	defer stop()
 	t := &query{conn: conn, question: m}
 	if _, t.packets = conn.(net.PacketConn); t.packets {
-		return t.retry(ctx, q.attempts)
+		return t.retry(ctx, q.Attempts)
 	}
 	return t.roundTrip(ctx, 1)
 }

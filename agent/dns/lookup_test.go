@@ -66,9 +66,9 @@ func lookupCases() map[string]lookupCase {
 		"nx6.hub.test":       {zone: zone{Rcode: dns.RcodeServerFailure, Rcode6: dns.RcodeNameError}, fault: notFound, why: "no such name (NXDOMAIN)", code: NameError},
 		"servfail.hub.test":  {zone: zone{Rcode: dns.RcodeServerFailure}, fault: failed, why: "it answered SERVFAIL", code: ServerFailure},
 		"servfail6.hub.test": {zone: zone{Rcode6: dns.RcodeServerFailure}, fault: failed, why: "it answered SERVFAIL", code: ServerFailure},
-		"refused.hub.test":   {zone: zone{Rcode: dns.RcodeRefused}, fault: failed, why: "it answered REFUSED", code: Refused},
-		"notimp.hub.test":    {zone: zone{Rcode: dns.RcodeNotImplemented}, fault: failed, why: "it answered NOTIMP", code: NotImplemented},
-		"formerr.hub.test":   {zone: zone{Rcode: dns.RcodeFormatError}, fault: failed, why: "it answered FORMERR", code: FormatError},
+		"refused.hub.test":   {zone: zone{Rcode: dns.RcodeRefused}, fault: failed, why: "it answered REFUSED", code: OtherRcode},
+		"notimp.hub.test":    {zone: zone{Rcode: dns.RcodeNotImplemented}, fault: failed, why: "it answered NOTIMP", code: OtherRcode},
+		"formerr.hub.test":   {zone: zone{Rcode: dns.RcodeFormatError}, fault: failed, why: "it answered FORMERR", code: OtherRcode},
 		"odd.hub.test":       {zone: zone{Rcode: 14}, fault: failed, why: "it answered code 14", code: OtherRcode},
 		"lame.hub.test":      {zone: zone{Lame: true}, fault: failed, why: "it does not know the name and does not ask other servers", code: Lame},
 		// With any other record in it, Go and the C library both treat it as an

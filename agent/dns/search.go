@@ -17,14 +17,10 @@ const maxStrikes = 2
 
 // lookup is a lookup in progress.
 type lookup struct {
-	style    Style
-	dial     DialFunc
-	tcp      bool
-	kinds    []dnsmessage.Type
-	attempts int
-	timeout  time.Duration
-
-	servers []server // in the order in which to ask them next
+	View
+	kinds   []dnsmessage.Type
+	timeout time.Duration // of one server for one name
+	left    []server      // in the order in which to ask them next
 }
 
 type server struct {
@@ -48,7 +44,7 @@ func (q *lookup) search(ctx context.Context, names []candidate) Answer {
 		}
 		a, asked := q.ask(ctx, c.name)
 		switch {
-		case !asked && len(q.servers) == 0: // no server is left to ask
+		case !asked && len(q.left) == 0: // no server is left to ask
 			return q.verdict(all)
 		case !asked:
 			return incomplete(all)
@@ -56,7 +52,7 @@ func (q *lookup) search(ctx context.Context, names []candidate) Answer {
 			return a
 		}
 		all = append(all, outcome{c, a})
-		ended = ended || q.style == C && !c.asIs && endsSearch(a.Code)
+		ended = ended || q.Style == C && !c.asIs && endsSearch(a.Code)
 	}
 	return q.verdict(all)
 }
@@ -84,7 +80,7 @@ func (q *lookup) verdict(all []outcome) Answer {
 	if len(all) == 0 {
 		return incomplete(nil)
 	}
-	if q.style == C {
+	if q.Style == C {
 		return verdictC(all)
 	}
 	return verdictGo(all)
@@ -125,7 +121,7 @@ func verdictC(all []outcome) Answer {
 // other type; that would cost time and not change the answer.
 func (q *lookup) ask(ctx context.Context, name string) (a Answer, asked bool) {
 	latest := make([]reply, len(q.kinds))
-	for _, s := range slices.Clone(q.servers) {
+	for _, s := range slices.Clone(q.left) {
 		if ctx.Err() != nil {
 			break
 		}
@@ -168,10 +164,10 @@ func (q *lookup) askServer(ctx context.Context, addr, name string, latest []repl
 // closed port is not asked again. A server that timed out is asked once more,
 // because the timeout may be specific to that name.
 func (q *lookup) strike(addr string, strikes int) {
-	i := slices.IndexFunc(q.servers, func(s server) bool { return s.addr == addr })
-	s := q.servers[i]
-	q.servers = slices.Delete(q.servers, i, i+1)
+	i := slices.IndexFunc(q.left, func(s server) bool { return s.addr == addr })
+	s := q.left[i]
+	q.left = slices.Delete(q.left, i, i+1)
 	if s.strikes += strikes; s.strikes < maxStrikes {
-		q.servers = append(q.servers, s)
+		q.left = append(q.left, s)
 	}
 }

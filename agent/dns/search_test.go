@@ -135,7 +135,7 @@ func TestSearchListOfC(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[Code]bool{
 		NameError: false, NoData: false, ServerFailure: false,
-		Refused: true, NotImplemented: true, FormatError: true, OtherRcode: true, Timeout: true, PortClosed: true, Unreachable: true,
+		OtherRcode: true, Timeout: true, PortClosed: true, Unreachable: true,
 	} {
 		if endsSearch(code) != want {
 			t.Errorf("%s ends the list: %t", code, !want)

@@ -83,14 +83,14 @@ func (v View) Lookup(ctx context.Context, host string) Answer {
 }
 
 func (v View) lookup() *lookup {
-	q := &lookup{style: v.Style, dial: v.Dial, tcp: v.TCP, kinds: []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA}}
-	if q.dial == nil {
-		q.dial = new(net.Dialer).DialContext
+	q := &lookup{View: v, kinds: []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA}}
+	if q.Dial == nil {
+		q.Dial = new(net.Dialer).DialContext
 	}
 	if v.NoAAAA && v.Style == C {
 		q.kinds = q.kinds[:1]
 	}
-	q.attempts = cmp.Or(v.Attempts, attempts)
+	q.Attempts = cmp.Or(v.Attempts, attempts)
 	servers := v.servers()
 	q.timeout = cmp.Or(v.ServerTimeout, serverTimeout)
 	if v.ServerTimeout == 0 && len(servers) == 1 {
@@ -100,7 +100,7 @@ func (v View) lookup() *lookup {
 		q.timeout = min(q.timeout, v.Timeout)
 	}
 	for _, addr := range servers {
-		q.servers = append(q.servers, server{addr: netip.AddrPortFrom(addr, cmp.Or(v.Port, dnsPort)).String()})
+		q.left = append(q.left, server{addr: netip.AddrPortFrom(addr, cmp.Or(v.Port, dnsPort)).String()})
 	}
 	return q
 }

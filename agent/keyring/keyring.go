@@ -95,34 +95,31 @@ func Find(image diagnosis.Image, from Sources) Lookup {
 	for i, s := range from.Secrets {
 		contents[i] = read(s)
 	}
-	t, index := newTarget(image), newRing(contents)
+	t := newTarget(image)
 	out := Lookup{Host: t.registry, Broken: firstBroken(contents)}
-	tried := index.attempts(t)
-	for _, c := range contents {
-		out.Secrets = append(out.Secrets, c.state(t, tried))
+	out.Credentials, out.Secrets = look(contents, t, 1, from.Now)
+	if from.Node != nil {
+		// A keyring of its own (UnionDockerKeyring.Lookup): it is used whatever is in the
+		// secrets, and has its own fallback to Docker Hub.
+		found, states := look([]content{from.Node.read()}, t, 1+len(out.Credentials), from.Now)
+		out.Credentials, out.Node = append(out.Credentials, found...), &states[0]
 	}
-	if out.Broken == nil {
-		out.Credentials = index.credentials(tried, 1, from.Now)
+	if out.Broken != nil {
+		out.Credentials = nil
 	}
-	out.addNode(from, t)
 	return out
 }
 
-// addNode looks the image up in the node's file, which is a separate keyring
-// (UnionDockerKeyring.Lookup): it is used whatever is in the secrets, and has its own
-// fallback to Docker Hub.
-func (l *Lookup) addNode(from Sources, t target) {
-	if from.Node == nil {
-		return
-	}
-	c := from.Node.read()
-	index := newRing([]content{c})
+// look looks an image up in one keyring. It returns the attempts with Order from first on,
+// and the state of each content.
+func look(contents []content, t target, first int, now time.Time) ([]Credential, []SecretState) {
+	index := newRing(contents)
 	tried := index.attempts(t)
-	state := c.state(t, tried)
-	l.Node = &state
-	if l.Broken == nil {
-		l.Credentials = append(l.Credentials, index.credentials(tried, 1+len(l.Credentials), from.Now)...)
+	var states []SecretState
+	for _, c := range contents {
+		states = append(states, c.state(t, tried))
 	}
+	return index.credentials(tried, first, now), states
 }
 
 // firstBroken returns the error at which MakeDockerKeyring stops, which reads the

@@ -30,13 +30,7 @@ func FindProvided(image diagnosis.Image, all []Provided, first int, now time.Tim
 	for i, p := range all {
 		contents[i] = p.read()
 	}
-	t, index := newTarget(image), newRing(contents)
-	tried := index.attempts(t)
-	states := make([]SecretState, len(all))
-	for i, c := range contents {
-		states[i] = c.state(t, tried)
-	}
-	return index.credentials(tried, first, now), states
+	return look(contents, newTarget(image), first, now)
 }
 
 func (p Provided) read() content {

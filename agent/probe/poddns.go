@@ -240,9 +240,7 @@ func (v podView) ask(ctx context.Context, e registry.Endpoint) podAnswer {
 	var a podAnswer
 	view := dns.View{Config: v.config, Style: dns.C, Port: v.port}
 	if v.netns != "" {
-		view.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-			return v.dial(ctx, network, address)
-		}
+		view.Dial = v.dial
 		if a.barred = v.accessError(); a.barred != nil {
 			return a
 		}
