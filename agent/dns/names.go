@@ -77,7 +77,6 @@ func isName(s string) bool {
 }
 
 func isLabel(s string) bool {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789_"
 	return s != "" && len(s) <= 63 && strings.Trim(s, "-") == s &&
-		strings.IndexFunc(strings.ToLower(s), func(r rune) bool { return r != '-' && !strings.ContainsRune(letters, r) }) < 0
+		strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
 }

@@ -472,12 +472,11 @@ func (c *Checker) publish(ctx context.Context) {
 		if !ready || ctx.Err() != nil {
 			continue
 		}
-		if err := c.publisher.Unavailable(ctx, pod, verdicts); err != nil {
+		err := c.publisher.Unavailable(ctx, pod, verdicts)
+		if err != nil {
 			c.Log.Warn("publish unavailable images failed", "namespace", pod.Namespace, "pod", pod.Name, "err", err)
-			c.delay(uid)
-			continue
 		}
-		c.published(uid)
+		c.published(uid, err)
 	}
 }
 
@@ -556,21 +555,17 @@ func (c *Checker) unpublished(uid string) (_ podwatch.RunningPod, verdicts []dia
 	return p.RunningPod, verdicts, true
 }
 
-// delay has a pod published again later.
-func (c *Checker) delay(uid string) {
+// published records how the publication of a pod has ended. After an error it is published
+// again later.
+func (c *Checker) published(uid string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.pods[uid]; p != nil {
+	switch p := c.pods[uid]; {
+	case p == nil:
+	case err == nil:
+		p.pause = 0
+	default:
 		pause := cmp.Or(p.pause, rewrite)
 		p.settled, p.after, p.pause = false, c.Now().Add(pause), min(2*pause, retry)
-	}
-}
-
-// published resets the pause of a pod.
-func (c *Checker) published(uid string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p := c.pods[uid]; p != nil {
-		p.pause = 0
 	}
 }

@@ -253,8 +253,6 @@ func safePattern(pattern string) string {
 // onlyAlphanumericOr reports whether s consists of ASCII letters, digits and
 // the other characters given.
 func onlyAlphanumericOr(s, others string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool {
-		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
-		return !letter && !strings.ContainsRune(others, r)
-	})
+	const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	return strings.Trim(s, alphanumeric+others) == ""
 }
