@@ -98,13 +98,18 @@ func (p *Pods) Fails() bool {
 	return p.queue.Len() > 0
 }
 
-// Again queues a pod again after a delay. It ignores unknown pods.
-func (p *Pods) Again(uid string, after time.Duration) {
+// with calls do with a pod, unless it is unknown. Nobody else uses the pod meanwhile.
+func (p *Pods) with(uid string, do func(*pod)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if of := p.pods[uid]; of != nil {
-		p.queue.AddAfter(of.key(), after)
+		do(of)
 	}
+}
+
+// Again queues a pod again after a delay. It ignores unknown pods.
+func (p *Pods) Again(uid string, after time.Duration) {
+	p.with(uid, func(of *pod) { p.queue.AddAfter(of.key(), after) })
 }
 
 func (p *pod) key() key { return key{p.update.Namespace, p.update.UID} }
@@ -113,14 +118,10 @@ func (p *pod) key() key { return key{p.update.Namespace, p.update.UID} }
 // that their verdicts are based on has changed. With fresh, registries are asked
 // again. It ignores unknown pods.
 func (p *Pods) Reexamine(uid string, fresh bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of := p.pods[uid]
-	if of == nil {
-		return
-	}
-	of.stale, of.fresh = true, of.fresh || fresh
-	p.queue.AddAfter(of.key(), rand.N(spread)) //nolint:gosec // jitter, not a secret
+	p.with(uid, func(of *pod) {
+		of.stale, of.fresh = true, of.fresh || fresh
+		p.queue.AddAfter(of.key(), rand.N(spread)) //nolint:gosec // jitter, not a secret
+	})
 }
 
 // Failing returns the failures of all pods, and the waiting containers and
@@ -166,77 +167,51 @@ func (p *Pods) Waiting() []diagnosis.Failure {
 
 // take returns the work for a pod and removes its pending recoveries. open creates
 // the publisher of a pod that is processed for the first time.
-func (p *Pods) take(uid string, open func(uid string) PodPublisher) (work, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of := p.pods[uid]
-	if of == nil {
-		return work{}, false
-	}
-	if of.published == nil {
-		of.published = open(uid)
-	}
-	w := work{update: of.update, recovered: of.recovered, judged: of.judged, published: of.published, seen: of.seen, round: of.round}
-	of.recovered = nil
-	return w, true
+func (p *Pods) take(uid string, open func(uid string) PodPublisher) (w work, known bool) {
+	p.with(uid, func(of *pod) {
+		if of.published == nil {
+			of.published = open(uid)
+		}
+		w = work{update: of.update, recovered: of.recovered, judged: of.judged, published: of.published, seen: of.seen, round: of.round}
+		of.recovered, known = nil, true
+	})
+	return w, known
 }
 
 // keep stores recoveries that were not published yet.
 func (p *Pods) keep(uid string, recovered []diagnosis.Failure) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if of := p.pods[uid]; of != nil {
-		of.recovered = slices.Concat(recovered, of.recovered)
-	}
+	p.with(uid, func(of *pod) { of.recovered = slices.Concat(recovered, of.recovered) })
 }
 
 // drop forgets a pod that is gone or no longer fails.
 func (p *Pods) drop(uid string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of := p.pods[uid]
-	if of == nil {
-		return
-	}
-	of.abandon()
-	if !of.update.Gone && len(of.update.Failures)+len(of.update.Waiting)+len(of.recovered) > 0 {
-		of.judged = nil // it fails again by now, or may soon, or has got its image meanwhile
-		return
-	}
-	delete(p.pods, uid)
-	of.published.Forget()
+	p.with(uid, func(of *pod) {
+		of.abandon()
+		if !of.update.Gone && len(of.update.Failures)+len(of.update.Waiting)+len(of.recovered) > 0 {
+			of.judged = nil // it fails again by now, or may soon, or has got its image meanwhile
+			return
+		}
+		delete(p.pods, uid)
+		of.published.Forget()
+	})
 }
 
 // staleness returns the flags set by Reexamine and resets them.
 func (p *Pods) staleness(uid string) (stale, fresh bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of := p.pods[uid]
-	if of == nil {
-		return false, false
-	}
-	stale, fresh = of.stale, of.fresh
-	of.stale, of.fresh = false, false
+	p.with(uid, func(of *pod) {
+		stale, fresh = of.stale, of.fresh
+		of.stale, of.fresh = false, false
+	})
 	return stale, fresh
 }
 
 // begun stores the examination of a pod that is in progress.
 func (p *Pods) begun(uid string, r *round) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if of := p.pods[uid]; of != nil {
-		of.round = r
-	}
+	p.with(uid, func(of *pod) { of.round = r })
 }
 
 // abandoned cancels the examination of a pod.
-func (p *Pods) abandoned(uid string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if of := p.pods[uid]; of != nil {
-		of.abandon()
-	}
-}
+func (p *Pods) abandoned(uid string) { p.with(uid, (*pod).abandon) }
 
 func (p *pod) abandon() {
 	if p.round != nil {
@@ -249,13 +224,9 @@ func (p *pod) abandon() {
 // what its verdicts are based on, has changed since the examination began.
 func (p *Pods) ended(uid string, r *round) (again bool) {
 	judged := r.judged()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of := p.pods[uid]
-	if of == nil {
-		return false
-	}
-	of.abandon()
-	of.judged = judged
-	return of.seen != r.work.seen || of.stale
+	p.with(uid, func(of *pod) {
+		of.abandon()
+		of.judged, again = judged, of.seen != r.work.seen || of.stale
+	})
+	return again
 }
