@@ -12,12 +12,9 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// seal is the hash of a pod's annotations.
-type seal [sha256.Size]byte
-
-// sealOf returns the seal of the annotations that whypull writes; others in the
+// sealOf returns the digest of the annotations that whypull writes; others in the
 // map do not count.
-func sealOf(annotations map[string]string) seal {
+func sealOf(annotations map[string]string) digest {
 	own := map[string]string{}
 	for _, key := range Annotations() {
 		if text, there := annotations[key]; there {
@@ -40,7 +37,7 @@ func digestOf(text string) digest { return sha256.Sum256([]byte(text)) }
 // annotations can be compared.
 func (t *podState) edited(u podwatch.Update, now rendering, condition *corev1.PodCondition) bool {
 	other := condition != nil && !sameCondition(condition, pullable(u.Conditions))
-	if t.seal != (seal{}) {
+	if t.seal != (digest{}) {
 		return u.SeenAt.After(t.begun) && (other || sealOf(u.Annotations) != t.seal)
 	}
 	expected := maps.Clone(now.annotations)

@@ -100,7 +100,7 @@ type podState struct {
 	source     digest // of the complete document that this report was made of
 	first      bool   // made before the slow checks were done
 	at         time.Time
-	seal       seal      // of the annotations that this run of the agent has written; zero if none
+	seal       digest    // of the annotations that this run of the agent has written; zero if none
 	begun      time.Time // when that write began
 	due        time.Time // when its deferred Events are to be created; zero if none are deferred
 	containers map[diagnosis.Subject]*containerState
@@ -320,7 +320,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	pulls := state.pullsOf(u)
 	source := digestOf(complete(verdicts, pulls, u.Unexamined, p.node, p.now()).withoutTimes())
 	condition := p.condition(u, state, verdicts)
-	if source == state.source && state.seal != (seal{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
+	if source == state.source && state.seal != (digest{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
 		state.written(verdicts, final)
 		return true, nil
 	}
@@ -457,7 +457,7 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 	if state.content == (digest{}) && !annotated(u.Annotations) && condition == nil {
 		return p.catchUp(ctx, u, state)
 	}
-	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (seal{}) {
+	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (digest{}) {
 		p.queue.Again(u.UID, wait)
 		return agent.ErrDeferred
 	}

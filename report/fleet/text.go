@@ -39,24 +39,21 @@ func (o Overview) Table(l Layout, now time.Time, namespace, selection string, wi
 	}
 	b.WriteString(wrap(o.total(scope(namespace, "all namespaces")+selection), "", l.Width))
 	namespace = cmp.Or(namespace, "NAMESPACE")
-	b.WriteString("Details of one pod: kubectl why-pull " + o.flag() + "-n " + report.Printable(namespace) + " POD\n")
+	b.WriteString("Details of one pod: kubectl why-pull " + phrases[o.Preflight].flag + "-n " + report.Printable(namespace) + " POD\n")
 	return b.String()
 }
 
-// None returns the sentence on an overview without pods; which is appended to "no pod".
-func (o Overview) None(which string) string {
-	if o.Preflight {
-		return "No running pod" + which + " is reported to have an image that could not be pulled again."
-	}
-	return "No pod" + which + " fails to pull an image."
+// phrases are what an overview, by Preflight, says of its pods.
+var phrases = map[bool]struct{ none, pods, cannot, again, flag string }{ //nolint:gochecknoglobals // never written
+	false: {none: "No pod%s fails to pull an image.", pods: "pod", cannot: "cannot pull"},
+	true: {
+		none: "No running pod%s is reported to have an image that could not be pulled again.",
+		pods: "running pod", cannot: "could not pull", again: " again", flag: "--preflight ",
+	},
 }
 
-func (o Overview) flag() string {
-	if o.Preflight {
-		return "--preflight "
-	}
-	return ""
-}
+// None returns the sentence on an overview without pods; which is appended to "no pod".
+func (o Overview) None(which string) string { return fmt.Sprintf(phrases[o.Preflight].none, which) }
 
 // scope returns the namespace in words.
 func scope(namespace, all string) string {
@@ -67,16 +64,11 @@ func scope(namespace, all string) string {
 }
 
 func (o Overview) total(scope string) string {
-	whose := "their images"
+	words, whose := phrases[o.Preflight], "their images"
 	if len(o.Pods) == 1 {
 		whose = "its image"
 	}
-	pods, cannot := "pod", "cannot pull"
-	if o.Preflight {
-		pods, cannot = "running pod", "could not pull"
-		whose += " again"
-	}
-	return fmt.Sprintf("%s in %s %s %s, for %s.", count(len(o.Pods), pods), scope, cannot, whose, count(len(o.Groups), "reason"))
+	return fmt.Sprintf("%s in %s %s %s%s, for %s.", count(len(o.Pods), words.pods), scope, words.cannot, whose, words.again, count(len(o.Groups), "reason"))
 }
 
 // headline colors the cause; a line that is too long is wrapped, not truncated.
