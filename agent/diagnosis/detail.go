@@ -187,8 +187,8 @@ func (f Failure) providerDetail(c *CredentialFacts) string {
 		mode = " and gets a token of the pod's service account"
 	}
 	pattern := cmp.Or(c.Pattern, f.Registry)
-	if sentence := providerSentences[c.Run]; sentence != "" {
-		return fmt.Sprintf("credential provider %s, which the kubelet runs for %s, %s", c.Provider, pattern, f.ran(c, sentence))
+	if says := providerRuns[c.Run].says; says != "" {
+		return fmt.Sprintf("credential provider %s, which the kubelet runs for %s, %s", c.Provider, pattern, f.ran(c, says))
 	}
 	return fmt.Sprintf("the kubelet also runs credential provider %s, which is configured for %s%s; whypull does not run it", c.Provider, pattern, mode)
 }
@@ -206,32 +206,43 @@ func (f Failure) ran(c *CredentialFacts, sentence string) string {
 	return sentence
 }
 
-// providerSentences continue "credential provider X, which the kubelet runs for Y,".
-var providerSentences = map[ProviderRun]string{ //nolint:gochecknoglobals,gosec // never written, no secret
-	ProviderGaveNone:     "returns no credentials",
-	ProviderGaveOthers:   "returns credentials, but none for %s/%s",
-	ProviderExited:       "fails with exit status %d",
-	ProviderKilled:       "was killed by a signal when whypull ran it",
-	ProviderTimedOut:     "does not finish within a minute, after which the kubelet stops it",
-	ProviderInvalid:      "returns something other than a CredentialProviderResponse of the configured version",
-	ProviderTooLarge:     "returns more than whypull reads",
-	ProviderMissing:      "is missing from the kubelet's directory of plugins",
-	ProviderUnexecutable: "is not an executable program",
-	ProviderNoAccount:    "is only run for pods with a service account",
+// providerRuns say of each run what it shows, and how it continues "credential provider X,
+// which the kubelet runs for Y,". What is inconclusive may go another way where the kubelet
+// runs it.
+//
+//nolint:gochecknoglobals // never written
+var providerRuns = map[ProviderRun]struct {
+	shows Outcome
+	says  string
+}{
+	ProviderGave:         {Passed, ""},
+	ProviderGaveNone:     {Failed, "returns no credentials"},
+	ProviderGaveOthers:   {Failed, "returns credentials, but none for %s/%s"},
+	ProviderExited:       {Failed, "fails with exit status %d"},
+	ProviderKilled:       {Inconclusive, "was killed by a signal when whypull ran it"},
+	ProviderTimedOut:     {Failed, "does not finish within a minute, after which the kubelet stops it"},
+	ProviderInvalid:      {Failed, "returns something other than a CredentialProviderResponse of the configured version"},
+	ProviderTooLarge:     {Inconclusive, "returns more than whypull reads"},
+	ProviderMissing:      {Failed, "is missing from the kubelet's directory of plugins"},
+	ProviderUnexecutable: {Failed, "is not an executable program"},
+	ProviderNoAccount:    {Failed, "is only run for pods with a service account"},
 
-	ProviderNoAnnotation:   "is not run, because service account %s lacks the annotation %s, which its configuration requires",
-	ProviderAccountMissing: "is not run, because service account %[1]s does not exist",
-	ProviderAudience:       "is not run, because nodes may not request tokens for its serviceAccountTokenAudience",
+	ProviderNoAnnotation:   {Failed, "is not run, because service account %s lacks the annotation %s, which its configuration requires"},
+	ProviderAccountMissing: {Failed, "is not run, because service account %[1]s does not exist"},
+	ProviderAudience:       {Failed, "is not run, because nodes may not request tokens for its serviceAccountTokenAudience"},
 
-	ProviderRunning:      "is still running",
-	ProviderBusy:         "was not run by whypull: too many wait to be run",
-	ProviderHidden:       "was not run by whypull: the directory of the plugins is not mounted or not known (--image-credential-provider-bin-dir)",
-	ProviderDependent:    "was not run by whypull: it needs a loader or interpreter that is not mounted",
-	ProviderNoCapability: "was not run by whypull: the capability SYS_CHROOT is missing",
-	ProviderWantsToken:   "was not run by whypull: it needs a token of the pod's service account, which whypull may not request here (component credential-provider-tokens)",
-	ProviderNoToken:      "was not run by whypull: the API server issued no token of the pod's service account",
-	ProviderUnstarted:    "was not run by whypull: it could not be started",
+	ProviderRunning:      {NotRun, "is still running"},
+	ProviderBusy:         {NotRun, "was not run by whypull: too many wait to be run"},
+	ProviderHidden:       {NotRun, "was not run by whypull: the directory of the plugins is not mounted or not known (--image-credential-provider-bin-dir)"},
+	ProviderDependent:    {NotRun, "was not run by whypull: it needs a loader or interpreter that is not mounted"},
+	ProviderNoCapability: {NotRun, "was not run by whypull: the capability SYS_CHROOT is missing"},
+	ProviderWantsToken:   {NotRun, "was not run by whypull: it needs a token of the pod's service account, which whypull may not request here (component credential-provider-tokens)"},
+	ProviderNoToken:      {NotRun, "was not run by whypull: the API server issued no token of the pod's service account"},
+	ProviderUnstarted:    {NotRun, "was not run by whypull: it could not be started"},
 }
+
+// Shows returns what evidence about the run shows.
+func (r ProviderRun) Shows() Outcome { return cmp.Or(providerRuns[r].shows, NotRun) }
 
 func (c *CredentialFacts) source() string {
 	if c.Provider != "" {

@@ -85,7 +85,7 @@ func providerSummary(x *facts) string {
 	}
 	if e, ok := x.first(CheckCredentials, FaultProviderFailed); ok {
 		c := e.Credentials()
-		return fmt.Sprintf("kubelet credential provider %s %s; %s requires credentials for %s", c.Provider, x.ran(c, providerSentences[c.Run]), x.Registry, x.Repository)
+		return fmt.Sprintf("kubelet credential provider %s %s; %s requires credentials for %s", c.Provider, x.ran(c, providerRuns[c.Run].says), x.Registry, x.Repository)
 	}
 	e, ok := x.noted(CheckCredentials, FaultProviderMatches)
 	if !ok {

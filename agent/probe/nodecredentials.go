@@ -196,17 +196,12 @@ func ran(e diagnosis.Evidence, a provider.Answer) diagnosis.Evidence {
 	facts := *e.Credentials()
 	facts.Run, facts.ExitStatus, facts.Annotation = a.Run, a.ExitStatus, a.Annotation
 	e.Body = &facts
-	switch a.Run {
-	case diagnosis.ProviderGave:
-		e.Outcome, e.Fault = diagnosis.Passed, ""
-	case diagnosis.ProviderGaveNone, diagnosis.ProviderGaveOthers, diagnosis.ProviderExited, diagnosis.ProviderTimedOut, diagnosis.ProviderInvalid,
-		diagnosis.ProviderMissing, diagnosis.ProviderUnexecutable, diagnosis.ProviderNoAccount,
-		diagnosis.ProviderNoAnnotation, diagnosis.ProviderAccountMissing, diagnosis.ProviderAudience:
-		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultProviderFailed
-	case diagnosis.ProviderKilled, diagnosis.ProviderTooLarge: // where the kubelet runs it, it may go another way
-		e.Outcome = diagnosis.Inconclusive
-	case diagnosis.ProviderRunning, diagnosis.ProviderBusy, diagnosis.ProviderHidden, diagnosis.ProviderDependent,
-		diagnosis.ProviderNoCapability, diagnosis.ProviderWantsToken, diagnosis.ProviderNoToken, diagnosis.ProviderUnstarted:
+	switch e.Outcome = a.Run.Shows(); e.Outcome {
+	case diagnosis.Passed:
+		e.Fault = ""
+	case diagnosis.Failed:
+		e.Fault = diagnosis.FaultProviderFailed
+	case diagnosis.Inconclusive, diagnosis.NotRun:
 	}
 	return e
 }
