@@ -27,6 +27,8 @@ func TestCache(t *testing.T) {
 			func(k *Kubelet) string { _, p := k.DockerConfig(); return string(p) }, "absent", "present"},
 		"providers": {"etc/p", providerYAML("v1", ecr), providerYAML("v1", "b *.dkr.ecr.*.amazonaws.com"),
 			func(k *Kubelet) string { return k.Providers(imageOf(ecrImage))[0].Name }, "ecr-credential-provider", "b"},
+		"the unit": {"etc/systemd/system/kubelet.service", "[Service]\nEnvironment=HOME=/a\n", "[Service]\nEnvironment=HOME=/b\n",
+			func(k *Kubelet) string { paths := k.DockerConfigPaths(); return paths[len(paths)-1] }, "/a/.dockercfg", "/b/.dockercfg"},
 		"a record": {pulled(ref), pulledRecord(`"nginx":` + open), pulledRecord(`"nginx":` + regcred),
 			func(k *Kubelet) string { return string(k.Use(q).Record) }, "nodeWide", "otherCredentials"},
 		"a record that appears": {pulled(ref), "", pulledRecord(`"nginx":` + open),

@@ -55,7 +55,7 @@ type Kubelet struct {
 	pluginDir      string
 	kubeconfig     string
 
-	docker, plugins, images *share.Cache[string, any]
+	services, docker, plugins, images *share.Cache[string, any]
 }
 
 // New returns a Kubelet. It reads nothing yet.
@@ -63,7 +63,7 @@ func New(o Options) *Kubelet {
 	dir := cmp.Or(o.Dir, defaultDir)
 	return &Kubelet{
 		host: hostfs.New(o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig, pluginDir: o.PluginDir, kubeconfig: o.Kubeconfig,
-		docker: newCache(), plugins: newCache(), images: newCache(),
+		services: newCache(), docker: newCache(), plugins: newCache(), images: newCache(),
 	}
 }
 

@@ -21,7 +21,11 @@ type service struct {
 // that they and the packages' own units name. Of repeated flags on a command
 // line the last wins. In kubeadm's unit that is KUBELET_EXTRA_ARGS, so
 // environment files come before the units.
-func (k *Kubelet) service() service {
+//
+// The result is shared and must not be changed.
+func (k *Kubelet) service() service { return readCached(k.services, "", k.readService) }
+
+func (k *Kubelet) readService() service {
 	unit := systemd.ReadService(k.host, "kubelet")
 	var s service
 	env := unit.Environment()

@@ -328,7 +328,7 @@ func (c *Collector) configFor(ctx context.Context, f diagnosis.Failure) *nodecon
 // credentials, and the evidence of the node's configuration. It reports whether the
 // runtime asks any endpoint.
 func (c *Collector) visitOf(ctx context.Context, f diagnosis.Failure, config *nodeconfig.Config, ref reference.Named) (v visit, odd []diagnosis.Evidence, asks bool) {
-	endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
+	endpoints, notices, err := c.configs.endpointsFor(ctx, config, f, ref)
 	notices = append(slices.Clone(config.Notices()), notices...)
 	odd = configEvidence(notices)
 	if err != nil {

@@ -2,11 +2,16 @@ package probe
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/nodeconfig"
+	"github.com/whypull/whypull/cri/registry"
 )
 
 const (
@@ -16,14 +21,34 @@ const (
 	configLife = 5 * time.Second
 	// versionLife is how long the runtime's name and version are cached.
 	versionLife = time.Minute
+	// endpointsLife is how long the endpoints of an image are cached for pods that fail
+	// at the same time: the files of a registry are read for them. maxEndpoints limits for
+	// how many images.
+	endpointsLife = time.Second
+	maxEndpoints  = 32
 )
 
-// configs caches the node's registry configuration. A registry's hosts.toml is read
-// for each visit.
+// configs caches the node's registry configuration.
 type configs struct {
-	loaded   *share.Cache[struct{}, *nodeconfig.Config]
-	versions *share.Cache[struct{}, *version]
-	last     atomic.Pointer[version]
+	loaded    *share.Cache[struct{}, *nodeconfig.Config]
+	versions  *share.Cache[struct{}, *version]
+	endpoints *share.Cache[pulled, *sources]
+	last      atomic.Pointer[version]
+}
+
+// pulled is what determines the endpoints of an image on a node.
+type pulled struct {
+	namespace string
+	kind      diagnosis.Kind
+	image     string // as the pod has it
+	ref       string // one of the names that the runtime tries for it
+}
+
+// sources is the result of nodeconfig.Config.EndpointsFor.
+type sources struct {
+	endpoints []registry.Endpoint
+	notices   []nodeconfig.Notice
+	err       error
 }
 
 // version is the runtime's name and version.
@@ -33,6 +58,8 @@ func newConfigs(now func() time.Time) *configs {
 	return &configs{
 		loaded:   share.New[struct{}](1, share.For[*nodeconfig.Config](configLife), now),
 		versions: share.New[struct{}](1, share.For[*version](versionLife), now),
+
+		endpoints: share.New[pulled](maxEndpoints, share.For[*sources](endpointsLife), now),
 	}
 }
 
@@ -40,6 +67,19 @@ func newConfigs(now func() time.Time) *configs {
 func (c *configs) forget() {
 	c.loaded.Forget(nil)
 	c.versions.Forget(nil)
+	c.endpoints.Forget(nil)
+}
+
+// endpointsFor is nodeconfig.Config.EndpointsFor for a failure's image under one of its
+// names, with the configuration as it is for the failure (configFor).
+func (c *configs) endpointsFor(ctx context.Context, config *nodeconfig.Config, f diagnosis.Failure, ref reference.Named) ([]registry.Endpoint, []nodeconfig.Notice, error) {
+	key := pulled{f.Namespace, f.Kind, f.Image, ref.String()}
+	// There is no error: reading the files is quick, and ignores the end of ctx.
+	s, _ := c.endpoints.Get(context.WithoutCancel(ctx), key, func(ctx context.Context) (*sources, error) {
+		endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
+		return &sources{endpoints, notices, err}, nil
+	})
+	return slices.Clone(s.endpoints), slices.Clone(s.notices), s.err
 }
 
 // load returns the configuration as the runtime reads it: which files count and

@@ -2,12 +2,19 @@ package probe
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/nodeconfig/nodeconfigtest"
+	"github.com/whypull/whypull/cri/registry"
 )
 
 // versioned is a runtime that says its version and has no images.
@@ -85,5 +92,55 @@ func TestConfigShared(t *testing.T) {
 		if load(); runtime.asked != 3 {
 			t.Errorf("the runtime was asked %d times after a change, want 3", runtime.asked)
 		}
+	})
+}
+
+// Pods of one image that fail together share one reading of its registry's files; a change
+// is seen after a second, or when the node's files are seen to have changed. CRI-O's
+// credentials of one namespace are not another's, and no caller changes another's endpoints.
+func TestEndpointsShared(t *testing.T) {
+	t.Parallel()
+	root := writeFiles(t, map[string]string{"etc/containers/registries.conf": "", "etc/crio/auth/.keep": ""})
+	login := func(namespace, user string) {
+		t.Helper()
+		sum := sha256.Sum256([]byte("hub.test/app"))
+		text := fmt.Sprintf(`{"auths":{"hub.test":{"auth":%q}}}`, base64.StdEncoding.EncodeToString([]byte(user+":p")))
+		if err := os.WriteFile(filepath.Join(root, "etc/crio/auth", namespace+"-"+hex.EncodeToString(sum[:])+".json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	login("team", "a")
+	login("others", "other")
+	options := nodeconfig.Options{Root: root, TempDir: t.TempDir()}
+	runtime := &versioned{name: "cri-o", version: "1.37.0"}
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{Metrics: &fakeMetrics{}, Registries: options, Images: runtime})
+		want := func(when, namespace, user string) {
+			t.Helper()
+			f := failure("hub.test/app:1")
+			f.Namespace = namespace
+			ref, err := completed(f.Image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			endpoints, _, err := c.configs.endpointsFor(t.Context(), c.configFor(t.Context(), f), f, ref)
+			if err != nil || len(endpoints) != 1 || endpoints[0].NodeCredential == nil {
+				t.Fatalf("%s: %d endpoints, error %v", when, len(endpoints), err)
+			}
+			if got := endpoints[0].NodeCredential.Username.Reveal(); got != user {
+				t.Errorf("%s, %s: user %q, want %q", when, namespace, got, user)
+			}
+			endpoints[0] = registry.Endpoint{}
+		}
+		want("at first", "team", "a")
+		want("at first", "others", "other")
+		login("team", "b")
+		time.Sleep(endpointsLife - 1)
+		want("within a second", "team", "a")
+		time.Sleep(time.Nanosecond)
+		want("after a second", "team", "b")
+		login("team", "c")
+		c.NodeChanged()
+		want("after a change of the node", "team", "c")
 	})
 }

@@ -219,7 +219,7 @@ func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, creds []ke
 	}
 	r.ref = names[0]
 	var err error
-	r.endpoints, _, err = r.config.EndpointsFor(ctx, domain(r.ref, f), r.ref)
+	r.endpoints, _, err = c.configs.endpointsFor(ctx, r.config, f, r.ref)
 	r.all = slices.Clone(r.endpoints)
 	r.endpoints = slices.DeleteFunc(r.endpoints, func(e registry.Endpoint) bool { return !e.Serves(r.ref) })
 	r.creds = visit{creds: creds}.usable()
