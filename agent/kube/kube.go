@@ -132,6 +132,7 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 		listRefusals: newRefusals(lastRetry, refusalTTL), tokenRefusals: newRefusals(lastRetry, refusalTTL),
 		liveness: &liveness{now: time.Now}}
 	cfg = rest.CopyConfig(cfg)
+	cfg.DisableCompression = true // pods of one node are little to send: packing each event of a watch costs both sides more
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
 	}

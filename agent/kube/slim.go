@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// largeEvent is the size in bytes from which an event of a watch is made slim
-	// before it is decoded. As a rule pods are smaller.
-	largeEvent = 16 << 10
+	// keptBuffer is the size in bytes up to which the buffer for events is kept. As a rule
+	// pods are smaller.
+	keptBuffer = 16 << 10
 	// largestEvent is the size from which client-go's decoder refuses an event.
 	largestEvent = 16 << 20
 	// maxDistinct is how many names of pull secrets are compared: as many as are
@@ -23,9 +23,10 @@ const (
 	maxDistinct = 32
 )
 
-// slimSerializer is a serializer whose watches decode of large pods only what is read
-// (podParts). Decoded, a pod may take twenty times its size, and one that names a pull
-// secret 100,000 times would keep other pods' events waiting.
+// slimSerializer is a serializer whose watches decode of pods only what is read
+// (podParts), which is less than half of a usual one. Decoded, a pod may take twenty times
+// its size, and one that names a pull secret 100,000 times would keep other pods' events
+// waiting.
 type slimSerializer struct{ runtime.NegotiatedSerializer }
 
 // SupportedMediaTypes implements runtime.NegotiatedSerializer.
@@ -46,54 +47,52 @@ type slimFramer struct{ runtime.Framer }
 // NewFrameReader implements runtime.Framer.
 func (slimFramer) NewFrameReader(r io.ReadCloser) io.ReadCloser { return &slimReader{ReadCloser: r} }
 
-// slimReader reads frames, each of which its length precedes, and makes large ones slim.
+// slimReader reads frames, each of which its length precedes, and makes them slim.
 type slimReader struct {
 	io.ReadCloser
 
-	frame io.Reader
-	left  int    // of the frame, in bytes
-	large []byte // for large frames, as long as they follow each other
+	frame  []byte // what is left of it
+	buffer []byte
 }
 
 // Read implements runtime.Framer's contract: it reads no more than one frame, and
 // returns io.ErrShortBuffer if there is more of it.
 func (r *slimReader) Read(p []byte) (int, error) {
-	if r.left == 0 {
+	if len(r.frame) == 0 {
 		if err := r.next(); err != nil {
 			return 0, err
 		}
 	}
-	n, err := io.ReadFull(r.frame, p[:min(len(p), r.left)])
-	if r.left -= n; err == nil && r.left > 0 {
-		err = io.ErrShortBuffer
+	n := copy(p, r.frame)
+	if r.frame = r.frame[n:]; len(r.frame) > 0 {
+		return n, io.ErrShortBuffer
 	}
-	return n, err
+	return n, nil
 }
 
-// next begins the next frame.
+// next reads the next frame.
 func (r *slimReader) next() error {
 	var header [4]byte
 	if _, err := io.ReadFull(r.ReadCloser, header[:]); err != nil {
 		return err
 	}
-	r.frame, r.left = r.ReadCloser, int(binary.BigEndian.Uint32(header[:]))
-	if r.left < largeEvent || r.left > largestEvent {
-		r.large = nil
-		return nil
+	size := binary.BigEndian.Uint32(header[:])
+	if size > largestEvent {
+		return errMalformed
 	}
-	r.large = slices.Grow(r.large[:0], r.left)[:r.left]
-	switch _, err := io.ReadFull(r.ReadCloser, r.large); {
+	if cap(r.buffer) > keptBuffer && size <= keptBuffer {
+		r.buffer = nil
+	}
+	r.buffer = slices.Grow(r.buffer[:0], int(size))[:size]
+	_, err := io.ReadFull(r.ReadCloser, r.buffer)
+	switch {
 	case errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
 	case err != nil:
 		return err
 	}
-	event, err := slimEvent(r.large)
-	if err != nil {
-		return err
-	}
-	r.frame, r.left = bytes.NewReader(event), len(event)
-	return nil
+	r.frame, err = slimEvent(r.buffer)
+	return err
 }
 
 // errMalformed is the error for what is no protobuf.

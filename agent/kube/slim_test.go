@@ -68,7 +68,7 @@ func received(t testing.TB, stream []byte) (objs []runtime.Object, err error) {
 func naming(secrets ...string) *corev1.Pod {
 	p := pod("web", "7", "ErrImagePull")
 	p.Labels, p.Annotations = map[string]string{"app": "web"}, map[string]string{"note": strings.Repeat("x", 300)}
-	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(strings.Repeat(" ", largeEvent))}}
+	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(strings.Repeat(" ", keptBuffer))}}
 	p.Spec.TerminationGracePeriodSeconds, p.Spec.ServiceAccountName = new(int64(30)), "robot"
 	for _, s := range secrets {
 		p.Spec.ImagePullSecrets = append(p.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: s})
@@ -76,9 +76,9 @@ func naming(secrets ...string) *corev1.Pod {
 	return p
 }
 
-// A large pod comes without what may be large and is not used. All else is as it was
-// sent, and so is what comes before and after it.
-func TestLargePodsAreSlim(t *testing.T) {
+// A pod comes without what is not used, which may be large. All else is as it was sent, and
+// so is what is no pod.
+func TestPodsAreSlim(t *testing.T) {
 	t.Parallel()
 	var many []string
 	for i := range 1000 {
@@ -96,12 +96,14 @@ func TestLargePodsAreSlim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			small := pod("small", "8", "")
-			small.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet"}}
+			small, want := pod("small", "8", ""), naming(tc.want...)
+			for _, p := range []*corev1.Pod{small, want} {
+				p.ManagedFields, p.Status.ContainerStatuses[0].Image = nil, ""
+			}
+			sent := pod("small", "8", "")
+			sent.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet"}}
 			secret := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}, ObjectMeta: naming().ObjectMeta}
-			stream := slices.Concat(framed(t, "ADDED", small), framed(t, "MODIFIED", naming(tc.sent...)), framed(t, "ADDED", secret), framed(t, "DELETED", small))
-			want := naming(tc.want...)
-			want.ManagedFields, want.Status.ContainerStatuses[0].Image = nil, ""
+			stream := slices.Concat(framed(t, "ADDED", sent), framed(t, "MODIFIED", naming(tc.sent...)), framed(t, "ADDED", secret), framed(t, "DELETED", sent))
 			got, err := received(t, stream)
 			if err != nil || len(got) != 4 {
 				t.Fatalf("%d objects, error %v", len(got), err)
@@ -128,14 +130,14 @@ func withoutType(o runtime.Object) runtime.Object {
 }
 
 // The next frame of a watch that ends in between, or is no protobuf, is an error.
-func TestBrokenLargeEvents(t *testing.T) {
+func TestBrokenEvents(t *testing.T) {
 	t.Parallel()
 	whole := framed(t, "ADDED", naming("a"))
 	for name, stream := range map[string][]byte{
 		"header":    whole[:2],
 		"cut":       whole[:len(whole)-1],
 		"only long": whole[:4],
-		"no fields": append(binary.BigEndian.AppendUint32(nil, largeEvent), bytes.Repeat([]byte{0xff}, largeEvent)...),
+		"no fields": append(binary.BigEndian.AppendUint32(nil, keptBuffer), bytes.Repeat([]byte{0xff}, keptBuffer)...),
 		"too long":  append(binary.BigEndian.AppendUint32(nil, largestEvent+1), make([]byte, largestEvent+1)...),
 	} {
 		t.Run(name, func(t *testing.T) {

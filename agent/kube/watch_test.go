@@ -237,6 +237,9 @@ func (s *watched) wantOneWatch(t *testing.T) {
 	if accept := r.Header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
 		t.Errorf("accepts %s", accept)
 	}
+	if accept := r.Header.Get("Accept-Encoding"); accept != "" {
+		t.Errorf("accepts the encoding %s", accept)
+	}
 	noGroups(t, all)
 }
 
