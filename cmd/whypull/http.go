@@ -133,11 +133,11 @@ func handler(m *metrics.Agent, pods podWatch, runtime readiness, protect func(ht
 }
 
 // exposition serves the metrics, one request at a time. The TimeoutHandler buffers the
-// response, so a client that reads slowly does not block the next one. zstd is not
-// offered because its encoder takes megabytes of memory.
+// response, so a client that reads slowly does not block the next one. It is not
+// compressed: zstd's encoder takes megabytes of memory, gzip's almost one.
 func exposition(m *metrics.Agent, pods podWatch, runtime readiness) http.Handler {
 	exposed := promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{
-		EnableOpenMetrics: true, OfferedCompressions: []promhttp.Compression{promhttp.Identity, promhttp.Gzip},
+		EnableOpenMetrics: true, DisableCompression: true,
 	})
 	return http.TimeoutHandler(inTurn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if heard := pods.heard(); !heard.IsZero() {

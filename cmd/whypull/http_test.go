@@ -251,16 +251,16 @@ func TestMetricsAreServedInTurn(t *testing.T) {
 	}
 }
 
-// zstd is not offered, because its encoder takes megabytes of memory.
-func TestMetricsCompression(t *testing.T) {
+// Nothing is compressed, because encoders take megabytes of memory.
+func TestMetricsAreNotCompressed(t *testing.T) {
 	t.Parallel()
 	s := newServed()
-	for accept, want := range map[string]string{"": "", "gzip": "gzip", "zstd": "", "zstd,gzip": "gzip"} {
+	for _, accept := range []string{"", "gzip", "zstd", "zstd,gzip"} {
 		r := httptest.NewRequest("GET", "/metrics", nil)
 		r.Header.Set("Accept-Encoding", accept)
 		w := httptest.NewRecorder()
 		s.handler.ServeHTTP(w, r)
-		if got := w.Header().Get("Content-Encoding"); w.Code != 200 || got != want {
+		if got := w.Header().Get("Content-Encoding"); w.Code != 200 || got != "" {
 			t.Errorf("accepting %q: %d, %q", accept, w.Code, got)
 		}
 	}
