@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -72,7 +71,7 @@ type texts struct{}
 // UnmarshalJSON implements json.Unmarshaler.
 func (*texts) UnmarshalJSON(text []byte) error {
 	maps, others := 0, 0
-	structure(text, func(_ int, c byte) {
+	structure(text, func(c byte) {
 		switch c {
 		case '{':
 			maps++
@@ -100,72 +99,80 @@ func (*embedded) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// ReadForm returns the form of a document. It takes documents of any size, and reads
-// them once.
+// ReadForm returns the form of a document. It takes documents of any size.
 func ReadForm(body []byte) (Form, error) {
-	var r formReader
-	switch {
-	case !walk(body, r.read), r.bad, !mayBeMap(body):
-		return Form{}, errors.New("oci: not a valid manifest")
-	case r.long:
-		return r.form, ErrTooLarge
+	var f struct {
+		MediaType mediaType `json:"mediaType"`
+		Config    present   `json:"config"`
+		Layers    count     `json:"layers"`
+		Manifests count     `json:"manifests"`
+		FSLayers  count     `json:"fsLayers"`
 	}
-	return r.form, checkLengths(r.form.MediaType)
-}
-
-// mayBeMap reports whether encoding/json takes a valid document for a map.
-func mayBeMap(body []byte) bool {
-	body = bytes.TrimLeft(body, " \t\r\n")
-	return len(body) > 0 && (body[0] == '{' || body[0] == 'n')
-}
-
-// formReader makes a Form of the members of a document. Of members of one name the
-// last counts.
-type formReader struct {
-	form Form
-	bad  bool // a member is of another type
-	long bool // the media type is longer than any
-}
-
-func (r *formReader) read(m member) {
-	switch name := m.text(); {
-	case strings.EqualFold(name, "mediaType"):
-		r.readMediaType(m.value)
-	case strings.EqualFold(name, "config"):
-		r.form.Config = true
-	case strings.EqualFold(name, "layers"):
-		r.form.Layers = r.length(m)
-	case strings.EqualFold(name, "manifests"):
-		r.form.Manifests = r.length(m)
-	case strings.EqualFold(name, "fsLayers"):
-		r.form.FSLayers = r.length(m)
+	if err := json.Unmarshal(body, &f); err != nil {
+		return Form{}, err
 	}
+	form := Form{f.MediaType.text, bool(f.Config), int(f.Layers), int(f.Manifests), int(f.FSLayers)}
+	if f.MediaType.long {
+		return form, ErrTooLarge
+	}
+	return form, checkLengths(form.MediaType)
 }
 
-// length returns the number of members of a list.
-func (r *formReader) length(m member) int {
-	if m.value[0] != '[' {
-		r.bad = r.bad || m.value[0] != 'n'
-		return 0
-	}
-	if len(bytes.TrimSpace(m.value[1:len(m.value)-1])) == 0 {
-		return 0
-	}
-	return m.commas + 1
+// mediaType is a media type, of which nothing is kept if it is longer than any.
+type mediaType struct {
+	text string
+	long bool
 }
 
-func (r *formReader) readMediaType(value []byte) {
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *mediaType) UnmarshalJSON(text []byte) error {
 	const longest = 6*maxText + 2 // each character may be escaped
-	switch {
-	case value[0] == 'n':
-	case value[0] != '"':
-		r.bad = true
-	case len(value) > longest:
-		r.long = true
-	default:
-		r.long = false
-		r.bad = json.Unmarshal(value, &r.form.MediaType) != nil || r.bad
+	if text[0] == '"' {
+		m.long = len(text) > longest
 	}
+	if m.long {
+		return nil
+	}
+	return json.Unmarshal(text, &m.text)
+}
+
+// present is whether there is a member, whatever it is.
+type present bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *present) UnmarshalJSON([]byte) error {
+	*p = true
+	return nil
+}
+
+// count is the number of members of a list, of which nothing is kept.
+type count int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *count) UnmarshalJSON(text []byte) error {
+	*n = 0
+	switch {
+	case string(text) == "null":
+		return nil
+	case text[0] != '[':
+		return errors.New("oci: a list is something else")
+	case len(bytes.TrimSpace(text[1:len(text)-1])) > 0:
+		*n = 1
+	}
+	depth := 0
+	structure(text, func(c byte) {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case ',':
+			if depth == 1 {
+				*n++
+			}
+		}
+	})
+	return nil
 }
 
 // ReadManifest returns a manifest without annotations and embedded data. ReadForm
@@ -263,12 +270,27 @@ func decode(body []byte, into any) error {
 
 // commas returns how many commas stand between the members of lists and maps.
 func commas(body []byte) (n int) {
-	structure(body, func(_ int, c byte) {
+	structure(body, func(c byte) {
 		if c == ',' {
 			n++
 		}
 	})
 	return n
+}
+
+// structure calls f for each character of a valid document that is not in a text.
+func structure(body []byte, f func(c byte)) {
+	inText := false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '\\': // in a text
+			i++
+		case c == '"':
+			inText = !inText
+		case !inText:
+			f(c)
+		}
+	}
 }
 
 // reduceDescriptors drops the addresses of descriptors, of which there may be so many.

@@ -188,29 +188,3 @@ func BenchmarkReadForm(b *testing.B) {
 		})
 	}
 }
-
-// Whether a document is valid is what encoding/json says.
-func FuzzWalk(f *testing.F) {
-	const maxNested = 10000 // as encoding/json has it
-	for _, body := range append(seeds(), "01", "-", "-0", "-0.5e+10", "1.", "1e", "1E-2", "+1", ".5", "tru", "true ", "nullx", "[1,]", "[,1]", "{,}", `{"a"}`, `{"a":}`, `{"a":1,}`,
-		`{"a" :1 , "b":[]}`, "[]]", "[}", `"a`, "\"\x01\"", "\"\x7f\xff\"", `"\x"`, `"\u12"`, `"\u12g4"`, `"\ud800"`, "\x00", "1\x00", "\ufeff{}", " \t\r\n1\v",
-		strings.Repeat("[", maxNested)+strings.Repeat("]", maxNested), strings.Repeat("[", maxNested+1)+strings.Repeat("]", maxNested+1)) {
-		f.Add([]byte(body))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		n := 0
-		got := walk(body, func(m member) {
-			n++
-			if !json.Valid(m.value) || !json.Valid(m.key) {
-				t.Errorf("member %q: %q", m.key, m.value)
-			}
-		})
-		if want := json.Valid(body); got != want {
-			t.Errorf("valid: %t, want %t", got, want)
-		}
-		var all map[string]json.RawMessage
-		if got && json.Unmarshal(body, &all) == nil && (n < len(all) || n > 0 && len(all) == 0) {
-			t.Errorf("%d members, want %d", n, len(all))
-		}
-	})
-}
