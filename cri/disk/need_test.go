@@ -31,7 +31,7 @@ func TestPlaces(t *testing.T) {
 			{Use: disk.UseTemporary, Path: "/var/tmp"}, {Use: disk.UseImages, Path: graph + "/overlay-images", StandIns: []string{graph}},
 		}},
 		"CRI-O elsewhere": {disk.CRIO(graph, "/big", nil), []disk.Place{
-			{Use: disk.UseTemporary, Path: "/big"}, {Use: disk.UseImages, Path: graph},
+			{Use: disk.UseTemporary, Path: "/big"}, {Use: disk.UseImages, Path: graph, StandIns: []string{graph}},
 		}},
 	} {
 		same := func(a, b disk.Place) bool {

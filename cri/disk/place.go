@@ -46,33 +46,31 @@ type Place struct {
 // (cmd/containerd/command, main.go), and the root.
 func Containerd(root string, imageStores []string) []Place {
 	standIns := []string{path.Join(root, "tmpmounts"), root}
-	out := []Place{{Use: UseContent, Path: path.Join(root, contentStore), StandIns: standIns}}
 	if len(imageStores) == 0 {
 		imageStores = []string{path.Join(root, "io.containerd.snapshotter.v1.overlayfs")}
 	}
-	for _, store := range imageStores {
-		p := Place{Use: UseImages, Path: store}
-		if below(store, root) {
-			p.StandIns = standIns
-		}
-		out = append(out, p)
-	}
-	return out
+	content := Place{Use: UseContent, Path: path.Join(root, contentStore), StandIns: standIns}
+	return append([]Place{content}, imagePlaces(imageStores, root, standIns)...)
 }
 
 // CRIO returns the places of CRI-O: the directory for large temporary files
 // (image, internal/tmpdir; "" means its default, /var/tmp) and the graph root
 // or the directories that CRI's ImageFsInfo reports.
 func CRIO(root, temporary string, imageStores []string) []Place {
-	temporary = cmp.Or(temporary, "/var/tmp")
-	out := []Place{{Use: UseTemporary, Path: temporary}}
 	if len(imageStores) == 0 {
 		imageStores = []string{root}
 	}
-	for _, store := range imageStores {
+	pending := Place{Use: UseTemporary, Path: cmp.Or(temporary, "/var/tmp")}
+	return append([]Place{pending}, imagePlaces(imageStores, root, []string{root})...)
+}
+
+// imagePlaces returns the places of unpacked layers. Those below root have its stand-ins.
+func imagePlaces(stores []string, root string, standIns []string) []Place {
+	var out []Place
+	for _, store := range stores {
 		p := Place{Use: UseImages, Path: store}
-		if store != root && below(store, root) {
-			p.StandIns = []string{root}
+		if below(store, root) {
+			p.StandIns = standIns
 		}
 		out = append(out, p)
 	}

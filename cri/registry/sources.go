@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/distribution/reference"
@@ -91,12 +92,7 @@ func (t turns) close() {
 
 // index returns the index of a conversation's source.
 func (t turns) index(c *conversation) int {
-	for k, one := range t.all {
-		if one.conversation == c {
-			return k
-		}
-	}
-	return 0
+	return slices.IndexFunc(t.all, func(one *turn) bool { return one.conversation == c })
 }
 
 // inTurn opens a piece at one source after another until one provides it or ends the pull, and
