@@ -151,20 +151,17 @@ func (c *Config) secondVersion(data []byte) []byte {
 	if len(r.Search.Registries)+len(r.Insecure.Registries)+len(r.Block.Registries) == 0 {
 		return data
 	}
-	type entry struct {
-		Location string `toml:"location"`
-		Insecure bool   `toml:"insecure"`
-		Blocked  bool   `toml:"blocked"`
-	}
-	var converted struct {
-		Search     []string `toml:"unqualified-search-registries,omitempty"`
-		Registries []entry  `toml:"registry"`
-	}
-	converted.Search = r.Search.Registries
+	var registries []map[string]any
 	for _, location := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.Insecure.Registries, r.Block.Registries)))) {
-		converted.Registries = append(converted.Registries, entry{
-			location, slices.Contains(r.Insecure.Registries, location), slices.Contains(r.Block.Registries, location),
+		registries = append(registries, map[string]any{
+			"location": location,
+			"insecure": slices.Contains(r.Insecure.Registries, location),
+			"blocked":  slices.Contains(r.Block.Registries, location),
 		})
+	}
+	converted := map[string]any{"registry": registries}
+	if len(r.Search.Registries) > 0 {
+		converted["unqualified-search-registries"] = r.Search.Registries
 	}
 	out, err := toml.Marshal(converted)
 	if err != nil {
