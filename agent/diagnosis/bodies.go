@@ -375,6 +375,7 @@ type Certificate struct {
 	Names               []string
 	Authority           string // its own name, if it is that of an authority in the chain
 	SelfSigned          bool
+	Alone               bool // the server has sent no other with it
 	NotBefore, NotAfter time.Time
 }
 
@@ -385,6 +386,7 @@ type Reserve string
 const (
 	ReserveAuthorities  Reserve = "authorities"  // the node's certificate authorities were not found
 	ReserveCertificate  Reserve = "certificate"  // the certificate that the node's configuration names cannot be seen
+	ReserveRedirects    Reserve = "redirects"    // it redirects without end
 	ReserveProxyUnknown Reserve = "proxyUnknown" // it is not known whether the runtime goes through a proxy
 
 	ReserveRealmInsecure     Reserve = "realmInsecure"     // credentials are asked for by a token server without TLS

@@ -92,7 +92,7 @@ func reserveDetail(r Reserve) string {
 		return "; whether the runtime uses a proxy is unknown"
 	case ReserveNoMemory:
 		return ": the memory for responses is used by other registries"
-	case ReserveRealmInsecure, ReserveChallengeInsecure, ReserveTooManyParts: // have sentences of their own
+	case ReserveRealmInsecure, ReserveChallengeInsecure, ReserveTooManyParts, ReserveRedirects: // have sentences of their own
 	}
 	return ""
 }
@@ -239,6 +239,11 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 		return fmt.Sprintf("%s has its token server on plain HTTP (%s), where whypull sends no credentials", at, r.who(at))
 	case ReserveChallengeInsecure:
 		return at + " redirects to plain HTTP and asks for credentials there, where whypull sends none"
+	case ReserveRedirects:
+		return at + " redirects more often than the runtime follows, as in a circle"
+	}
+	if r.Status == http401 && fault == FaultUnexpectedAnswer {
+		return at + " asks for a token, but names no URL of a token server (realm in its WWW-Authenticate header)"
 	}
 	return fmt.Sprintf("%s returned an unexpected response%s", who, r.status())
 }

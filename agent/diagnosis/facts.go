@@ -458,8 +458,12 @@ func (r *RegistryFacts) pageDenies() bool {
 	return r.Page && r.Status == http403 && !r.Content && r.Phase != PhaseToken
 }
 
-// http403 is the status of a firewall that denies a request.
-const http403 = 403
+// http401 is the status of a request without the credentials that are wanted, http403 that
+// of one that is denied.
+const (
+	http401 = 401
+	http403 = 403
+)
 
 // refusedElsewhere is the refusal of a place that the registry redirects to for the
 // manifest, or the page of such a place where the manifest or a blob should be, or that

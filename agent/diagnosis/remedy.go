@@ -988,6 +988,16 @@ func untrustedRemedy(x *facts) []string {
 	if x.elsewhere() != "" { // hosts.toml is about registries only
 		return nil
 	}
+	lines := x.trust()
+	e, _ := x.atOrigin(FaultTLSUntrusted)
+	if c := e.Registry().Certificate; c != nil && c.Alone && !c.SelfSigned && c.Issuer != "" {
+		lines = append(lines, comment("Or, if %s is an intermediate authority of one that the node trusts, make the server send its certificate too", c.Issuer))
+	}
+	return lines
+}
+
+// trust makes the node trust the registry's authority.
+func (x *facts) trust() []string {
 	if lines := x.trustOnPlatform(); lines != nil {
 		return lines
 	}

@@ -476,6 +476,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.RetryAfter, err = time.ParseDuration(value)
 	case "issuer":
 		b.Certificate = &Certificate{Issuer: value}
+	case "alone":
+		b.Certificate.Alone = value == "yes"
 	case "names":
 		b.Certificate = &Certificate{Names: strings.Split(value, ",")}
 	case "valid":

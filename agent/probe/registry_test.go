@@ -101,8 +101,12 @@ func TestSentences(t *testing.T) {
 		"no room":                  {answer{Phase: registry.PhaseManifest, Err: registry.ErrNoRoom}, nil, false, "Inconclusive | the check of https://hub.test was not completed: the memory for responses is used by other registries"},
 		"sinkhole":                 {answer{Fault: registry.FaultAddressUnspecified, Phase: registry.PhaseConnect, Connection: registry.Connection{Addresses: []netip.Addr{netip.MustParseAddr("0.0.0.0")}}}, nil, false, "Failed | AddressUnspecified | https://hub.test (0.0.0.0) resolves to an unspecified address, as DNS servers answer for names that they block (a DNS sinkhole)"},
 		"metadata":                 {answer{Fault: registry.FaultAddressForbidden, Phase: registry.PhaseConnect, Connection: registry.Connection{Addresses: []netip.Addr{netip.MustParseAddr("169.254.169.254")}}}, nil, false, "NotRun | AddressForbidden | https://hub.test (169.254.169.254) has a link-local or metadata address, which whypull does not connect to"},
-		"strange":                  {answer{Fault: registry.FaultUnexpectedAnswer, Phase: manifest, Status: 418}, nil, false, "Failed | UnexpectedAnswer | https://hub.test returned an unexpected response: HTTP 418"},
-		"new fault":                {answer{Fault: "SomethingNew", Phase: manifest}, nil, false, "Failed | UnexpectedAnswer | https://hub.test returned an unexpected response"},
+		"redirects in a circle": {answer{Fault: registry.FaultUnexpectedAnswer, Phase: manifest, Err: registry.ErrTooManyRedirects}, nil, false,
+			"Failed | UnexpectedAnswer | https://hub.test redirects more often than the runtime follows, as in a circle"},
+		"no realm": {answer{Fault: registry.FaultUnexpectedAnswer, Phase: token, Status: 401}, nil, false,
+			"Failed | UnexpectedAnswer | https://hub.test asks for a token, but names no URL of a token server (realm in its WWW-Authenticate header)"},
+		"strange":   {answer{Fault: registry.FaultUnexpectedAnswer, Phase: manifest, Status: 418}, nil, false, "Failed | UnexpectedAnswer | https://hub.test returned an unexpected response: HTTP 418"},
+		"new fault": {answer{Fault: "SomethingNew", Phase: manifest}, nil, false, "Failed | UnexpectedAnswer | https://hub.test returned an unexpected response"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

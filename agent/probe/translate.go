@@ -94,6 +94,8 @@ func reserve(err error) diagnosis.Reserve {
 		return diagnosis.ReserveRealmInsecure
 	case errors.Is(err, registry.ErrChallengeInsecure):
 		return diagnosis.ReserveChallengeInsecure
+	case errors.Is(err, registry.ErrTooManyRedirects):
+		return diagnosis.ReserveRedirects
 	case errors.Is(err, registry.ErrNoRoom):
 		return diagnosis.ReserveNoMemory
 	case errors.Is(err, registry.ErrTooManyParts):

@@ -228,6 +228,7 @@ type Certificate struct {
 	Names               []string // DNS names and IP addresses, at most 8
 	Authority           string   // its own common name, if it is that of an authority in the chain
 	SelfSigned          bool
+	Alone               bool // the server has sent no other with it
 	NotBefore, NotAfter time.Time
 }
 

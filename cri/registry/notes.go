@@ -60,6 +60,7 @@ type tokenAnswer struct {
 type peer struct {
 	remote netip.AddrPort
 	cert   *x509.Certificate
+	alone  bool // it came without others
 	expiry time.Time // of what was verified or was expired
 }
 
@@ -135,7 +136,7 @@ func (n *notes) presented(certs []*x509.Certificate) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.peer().cert = certs[0]
+	n.peer().cert, n.peer().alone = certs[0], len(certs) == 1
 }
 
 // verified records until when the verified chains are valid. Go rejects a chain when any of its
@@ -355,6 +356,7 @@ func (n *notes) fill(a *Answer) {
 	}
 	if with.cert != nil && !atProxy {
 		a.TLS.Certificate = describe(with.cert)
+		a.TLS.Certificate.Alone = with.alone
 		a.TLS.Expiry = with.expiry
 	}
 }
