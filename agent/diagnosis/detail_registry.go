@@ -127,7 +127,7 @@ func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 		return fmt.Sprintf("%s has no repository %s%s", at, repo, r.status())
 	case FaultNotFound:
 		if r.NoAPI {
-			return fmt.Sprintf("%s has no registry API: %s/v2/ is not found either (HTTP 404), so a web server or an ingress responds instead of a registry", at, at)
+			return fmt.Sprintf("%s has no registry API (HTTP 404 for /v2/ too): a web server or an ingress responds instead of a registry", at)
 		}
 		return fmt.Sprintf("%s has no manifest for %s%s and does not say whether the repository exists", at, r.Reference, r.httpStatus())
 	case FaultRateLimited:
@@ -228,6 +228,9 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 	case FaultProxyFailed:
 		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, unlessZero(": HTTP %d from the proxy", r.ProxyStatus), r.proxyTrouble())
 	case FaultNameNotFound, FaultDNSFailure:
+		if r.Phase == PhaseToken && r.TokenHost != "" {
+			return fmt.Sprintf("the name of %s does not resolve; %s requires tokens from it", r.who(at), at)
+		}
 		return fmt.Sprintf("the name of %s does not resolve", r.who(at))
 	case FaultAddressForbidden:
 		return who + " has a link-local or metadata address, which whypull does not connect to"
@@ -264,9 +267,9 @@ func (p Phase) step() string {
 	return "request to"
 }
 
-// connected reports whether a phase comes after the connection and the TLS handshake.
+// connected reports whether a phase comes after the connection.
 func (p Phase) connected() bool {
-	return p == PhasePing || p == PhaseToken || p == PhaseManifest || p == PhaseBlob
+	return p == PhaseTLS || p == PhasePing || p == PhaseToken || p == PhaseManifest || p == PhaseBlob
 }
 
 // status returns the HTTP status for the end of a sentence.

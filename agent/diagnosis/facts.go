@@ -558,6 +558,15 @@ func (x *facts) onlyIPv6() bool {
 	return ok && !slices.ContainsFunc(e.DNS().Addresses, func(a string) bool { return !strings.Contains(a, ":") })
 }
 
+// fromHostsFile reports whether the node has the address of the registry from its own
+// hosts file, and the pod's DNS has none of these addresses.
+func (x *facts) fromHostsFile() bool {
+	node, ok := find(x.of(CheckNodeDNS), func(e *Evidence) bool { return !e.Endpoint.Mirror && len(e.DNS().Addresses) > 0 })
+	pod, _ := x.pod()
+	shared := func(a string) bool { return slices.Contains(node.DNS().Addresses, a) }
+	return ok && node.DNS().Server == "" && !node.DNS().System && len(pod.DNS().Addresses) > 0 && !slices.ContainsFunc(pod.DNS().Addresses, shared)
+}
+
 // podReaches reports whether a connection to the registry was made from the pod.
 func (x *facts) podReaches() bool {
 	return slices.ContainsFunc(x.of(CheckPodDNS), func(e *Evidence) bool { return e.DNS().Connection != "" && e.passed() })

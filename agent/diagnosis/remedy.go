@@ -147,7 +147,7 @@ func portRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
 		return connectRemedy(x)
 	}
-	return append([]string{comment("Start the registry. Check from node %s: curl -sv --max-time 20 %s", x.Node, x.endpoint()+"/v2/")},
+	return append(append(x.correctHostsFile(), comment("Start the registry. Check from node %s: curl -sv --max-time 20 %s", x.Node, x.endpoint()+"/v2/")),
 		x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix(), "correct the host and port if they are wrong")...)
 }
 
@@ -571,7 +571,7 @@ func expiredRemedy(x *facts) []string { return x.renewUsed(x.expired()) }
 func deniedRemedy(x *facts) []string {
 	if e, ok := x.refusedElsewhere(); ok && !e.redirected() {
 		first := comment("Ask whoever runs the firewall or proxy in front of %s to let pulls of node %s through. What its page says is the answer to:", x.Registry, x.Node)
-		return append([]string{first}, connectRemedy(x)[1:]...)
+		return append([]string{first}, x.onNode("curl -sv --max-time 20", "")[1])
 	} else if ok {
 		host := hostOf(e.Endpoint.URL)
 		first := comment("Pulls from %s also need %s, to which it redirects: allow it in the firewall or proxy between node %s and that host. Or use a mirror.", x.Registry, host, x.Node)
@@ -956,7 +956,13 @@ func blockedRemedy(x *facts) []string {
 	}
 }
 
-func resolveRemedy(x *facts) []string { return x.onNode("getent ahosts", "resolve the name") }
+func resolveRemedy(x *facts) []string {
+	lines := x.onNode("getent ahosts", "resolve the name")
+	if e, ok := x.atOrigin(FaultNameNotFound); ok && e.Registry().Phase == PhaseToken && len(e.Registry().Hops) == 0 {
+		return append([]string{comment("If nodes cannot know this name, set the external URL of %s, from which it makes the realm in its WWW-Authenticate header", x.Registry)}, lines...)
+	}
+	return lines
+}
 
 func connectRemedy(x *facts) []string {
 	if x.cutOff() {
@@ -965,7 +971,15 @@ func connectRemedy(x *facts) []string {
 			x.tools().pull + " " + quote(x.Image),
 		}
 	}
-	return x.onNode("curl -sv --max-time 20", "connect to the registry")
+	return append(x.correctHostsFile(), x.onNode("curl -sv --max-time 20", "connect to the registry")...)
+}
+
+// correctHostsFile is for an address that the node has from its hosts file, and nobody else.
+func (x *facts) correctHostsFile() []string {
+	if !x.fromHostsFile() {
+		return nil
+	}
+	return []string{comment("In /etc/hosts on node %s, correct the address of %s, or remove it. What the node resolves it to:", x.Node, hostOnly(x.host())), "getent ahosts " + quote(hostOnly(x.host()))}
 }
 
 // onNode runs a command on the node with the host or, for curl, the URL that fails.

@@ -220,11 +220,16 @@ func (x *facts) onlyNode(fault Fault) string {
 	if x.onlyIPv6() {
 		s += "; its name has only IPv6 addresses"
 	}
-	if e, ok := x.pod(); ok && e.DNS().Compared == ComparedOther {
+	stale, there := x.fromHostsFile(), "to it"
+	if stale {
+		s += "; the address is from the node's hosts file"
+	}
+	if e, ok := x.pod(); ok && (e.DNS().Compared == ComparedOther || stale) {
 		s += fmt.Sprintf("; the pod's DNS resolves it to %s", list(e.DNS().Addresses))
+		there = "there"
 	}
 	if x.podReaches() && !connected {
-		s += "; the pod can connect to it"
+		s += "; the pod can connect " + there
 	}
 	return s
 }

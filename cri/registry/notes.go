@@ -60,7 +60,7 @@ type tokenAnswer struct {
 type peer struct {
 	remote netip.AddrPort
 	cert   *x509.Certificate
-	alone  bool // it came without others
+	alone  bool      // it came without others
 	expiry time.Time // of what was verified or was expired
 }
 
