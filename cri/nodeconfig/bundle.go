@@ -9,23 +9,6 @@ import (
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
-// bundleFiles and bundleDirs return where Go's crypto/x509 (root_linux.go) looks for
-// the system's CA certificates: the first file that exists, and all directories. The
-// variables SSL_CERT_FILE and SSL_CERT_DIR replace them (root_unix.go). containerd does
-// the same once, when it starts.
-func bundleFiles() []string {
-	return []string{
-		"/etc/ssl/certs/ca-certificates.crt",
-		"/etc/pki/tls/certs/ca-bundle.crt",
-		"/etc/ssl/ca-bundle.pem",
-		"/etc/pki/tls/cacert.pem",
-		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-		"/etc/ssl/cert.pem",
-	}
-}
-
-func bundleDirs() []string { return []string{"/etc/ssl/certs", "/etc/pki/tls/certs"} }
-
 // systemPool returns the CA certificates of a node's process that has the variables
 // SSL_CERT_FILE and SSL_CERT_DIR; found is false if there are none, or if some cannot be
 // seen, so that an untrusted certificate proves nothing.
@@ -36,7 +19,18 @@ func (c *Config) systemPool(certFile, certDir string) (pool *x509.CertPool, foun
 	if c.fs.IsHost() && certFile+certDir == "" {
 		return nil, true
 	}
-	files, dirs := bundleFiles(), bundleDirs()
+	// Where Go's crypto/x509 (root_linux.go) looks: the first file that exists, and all
+	// directories. The variables replace them (root_unix.go). containerd does the same once,
+	// when it starts.
+	files := []string{
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/ssl/ca-bundle.pem",
+		"/etc/pki/tls/cacert.pem",
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+		"/etc/ssl/cert.pem",
+	}
+	dirs := []string{"/etc/ssl/certs", "/etc/pki/tls/certs"}
 	if certFile != "" {
 		files = []string{certFile}
 	}

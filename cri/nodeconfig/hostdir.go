@@ -41,7 +41,7 @@ func (c *Config) findHostDir(host string, roots []string) (string, error) {
 // view is a host's directory in a form that containerd's package can read.
 type view struct {
 	dir    string // of this process
-	temp   bool   // to be removed
+	temp   string // dir, if it is to be removed
 	doc    []byte // hosts.toml, as containerd's package reads it
 	hidden []hiddenFile
 	// without is true if hosts.toml is invalid to the runtime because it has no host
@@ -56,12 +56,7 @@ type hiddenFile struct {
 	path string // on the node
 }
 
-func (v view) close() error {
-	if !v.temp {
-		return nil
-	}
-	return os.RemoveAll(v.dir)
-}
+func (v view) close() error { return os.RemoveAll(v.temp) } // nothing if it is ""
 
 // view makes the node's directory readable for containerd's package. If the node's root
 // is at a mount point, absolute paths in hosts.toml and absolute links are wrong in this
@@ -74,7 +69,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 	}
 	doc, err := c.fs.ReadFile(path.Join(nodeDir, hostsFile), maxConfigFile)
 	if err == nil && c.version.wantsHostTable() && lacksHosts(doc) {
-		return c.copyView(nodeDir, view{dir: real, without: true})
+		return c.copyView(nodeDir, view{without: true})
 	}
 	doc, unknown := c.version.asOlder(doc)
 	if c.fs.IsHost() && !unknown {
@@ -166,7 +161,7 @@ func (c *Config) copyView(nodeDir string, v view) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	v.dir, v.temp = dir, true
+	v.dir, v.temp = dir, dir
 	hidden, linkErr := c.linkCerts(nodeDir, dir)
 	if len(v.doc) == 0 {
 		v.hidden = append(v.hidden, hidden...)

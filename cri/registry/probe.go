@@ -79,7 +79,12 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, cred 
 	g := c.connect(ctx)
 	c.authorizer = docker.NewDockerAuthorizer(
 		docker.WithAuthClient(tokenClient(g)),
-		docker.WithAuthCreds(authCredentials(cred)),
+		docker.WithAuthCreds(func(string) (username, password string, err error) {
+			if sends(cred) {
+				username, password = cred.Reveal()
+			}
+			return username, password, nil
+		}),
 		docker.WithAuthHeader(c.tokenHeader()),
 	)
 	return c
