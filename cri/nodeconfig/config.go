@@ -168,11 +168,11 @@ func (c *Config) notice(n Notice) { c.notices = append(c.notices, n) }
 func (c *Config) Notices() []Notice { return c.notices }
 
 // directories returns the directories that the runtime searches, and the configured
-// ones that it ignores. The default since 2.2 is in plugins/cri/images, next to
-// configMigration: only mirrors disable it.
+// ones that it ignores. The default since 2.2.2 is in plugins/cri/images, next to
+// configMigration: only mirrors disable it. For that before, see presetPath.
 func (s settings) directories(v runtimeVersion) (used, ignored []string) {
 	configPath := s.registry.Reveal().ConfigPath
-	if configPath == "" && len(s.registry.Reveal().Mirrors) == 0 && v.atLeast(2, 2) {
+	if configPath == "" && len(s.registry.Reveal().Mirrors) == 0 && v.atLeast(2, 2) && !v.presetsPath() {
 		configPath = defaultConfigPath
 	}
 	if configPath == "" {
@@ -203,6 +203,12 @@ type runtimeVersion struct{ *version.Version }
 
 func (v runtimeVersion) atLeast(major, minor uint) bool {
 	return v.AtLeast(version.MajorMinor(major, minor))
+}
+
+// presetsPath reports whether the default of config_path is a value of the plugin's own
+// settings (internal/cri/config, DefaultImageConfig), as in 2.2.0 and 2.2.1.
+func (v runtimeVersion) presetsPath() bool {
+	return v.atLeast(2, 2) && v.LessThan(version.MajorMinor(2, 2).WithPatch(2))
 }
 
 // wantsHostTable reports whether a hosts.toml without any [host] is invalid, as until

@@ -117,6 +117,8 @@ func TestHTTPWithTLSSettings(t *testing.T) {
 func TestConfigPath(t *testing.T) {
 	const own = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/my/certs'\n"
 	const old = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/my/certs\"\n"
+	const empty = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = ''\n"
+	const emptyOld = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = ''\n"
 	const list = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/none:/my/certs'\n"
 	for _, tc := range []struct {
 		name, config, version string
@@ -128,6 +130,11 @@ func TestConfigPath(t *testing.T) {
 		{"default of 2.4, docker's", "", "", "/etc/docker/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
 		{"default of 2.1", "", "2.1.4", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
 		{"default of 1.7", "", "1.7.35~ds1", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
+		{"default of 2.2.1", "", "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
+		{"empty, 2.2.1", "version = 3\n" + empty, "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
+		{"empty, migrated by 2.2.1", "version = 2\n" + emptyOld, "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
+		{"empty, 2.2.2", "version = 3\n" + empty, "v2.2.2", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
+		{"mirrors, 2.2.1", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'docker.io']\nendpoint = ['https://m.test']\n", "v2.2.1", "/etc/containerd/certs.d", true, nodeconfig.NoticeMirrorsWithConfigPath},
 		{"version 3", "version = 3\n" + own, "v2.4.2", "/my/certs", true, ""},
 		{"version 4", "version = 4\n" + own, "v2.4.2", "/my/certs", true, ""},
 		{"version 2", "version = 2\n" + old, "v1.7.35", "/my/certs", true, ""},

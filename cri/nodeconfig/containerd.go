@@ -67,12 +67,29 @@ func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []No
 		}
 		merge(merged, images)
 	}
+	if v.presetsPath() {
+		presetPath(merged, common < newestVersion(v))
+	}
 	s, err := newSettings(merged)
 	if err != nil {
 		notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: last})
 	}
 	s.file, s.root = last, root
 	return s, append(notices, notImported(fs, file, files)...)
+}
+
+// presetPath sets config_path to its default as containerd 2.2.0 and 2.2.1 do: where the key
+// is missing, and where it is empty in a file that is migrated (plugins/cri/images,
+// migrateConfig), in both cases beside mirrors too.
+func presetPath(images map[string]any, migrated bool) {
+	registry := maps.Clone(table(images, "registry"))
+	if registry == nil {
+		registry = map[string]any{}
+	}
+	if value, set := registry["config_path"]; !set || migrated && value == "" {
+		registry["config_path"] = defaultConfigPath
+	}
+	images["registry"] = registry
 }
 
 // notImported reports files of registries in the folder conf.d beside a configuration

@@ -237,6 +237,11 @@ func TestMirrorsWithConfigPath(t *testing.T) {
 		{path + tls, "2.0.1", false},
 		{path, "1.7.1", false},
 		{mirrors, "2.4.2", false},
+		{mirrors, "2.2.0", true}, // the default stays
+		{mirrors, "2.2.1", true},
+		{mirrors, "2.2.2", false},
+		{"[registry]\nconfig_path = ''\n" + mirrors, "2.2.1", true}, // it is migrated
+		{"[registry]\nconfig_path = ''\n" + mirrors, "2.2.2", false},
 	} {
 		opts := configured(t, tc.table, nil)
 		opts.RuntimeVersion = tc.version

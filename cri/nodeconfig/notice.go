@@ -31,8 +31,9 @@ const (
 	// has Blind or BlindClient set.
 	NoticeFileHidden NoticeKind = "FileHidden"
 	// NoticeMirrorsWithConfigPath: registry.mirrors (or configs.tls, containerd 1.x)
-	// together with config_path. containerd's CRI plugin does not load with such a file:
-	// the running one has read an older file.
+	// together with config_path, which has a default that stays in 2.2.0 and 2.2.1.
+	// containerd's CRI plugin does not load with such a file: the running one has read an
+	// older file.
 	NoticeMirrorsWithConfigPath NoticeKind = "MirrorsWithConfigPath"
 	// NoticeTLSIgnored: registry.configs has TLS settings for an endpoint, which containerd
 	// ignores since 2.0.
