@@ -203,14 +203,15 @@ func TestConfigFileOfUnit(t *testing.T) {
 		unit, config, version string
 		other                 bool // the file is another one
 	}{
-		"a flag":             {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml $CONTAINERD_OPTS", other: true},
-		"a long one":         {unit: "ExecStart=/usr/bin/containerd --config=/etc/containerd/config-kops.toml", other: true},
-		"in a variable":      {unit: "Environment=CONTAINERD_OPTS='--config /etc/containerd/config-kops.toml'\nExecStart=containerd $CONTAINERD_OPTS", other: true},
-		"none":               {unit: "ExecStart=/usr/bin/containerd"},
-		"a file that is not": {unit: "ExecStart=/usr/bin/containerd -c /usr/share/containerd/config.toml"},
-		"a shell":            {unit: "ExecStartPre=/bin/sh -c /etc/containerd/prepare\nExecStart=/usr/bin/containerd"},
-		"k3s":                {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml", version: "v2.1.5-k3s1"},
-		"named":              {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml", config: "/etc/my.toml"},
+		"a flag":               {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml $CONTAINERD_OPTS", other: true},
+		"a long one":           {unit: "ExecStart=/usr/bin/containerd --config=/etc/containerd/config-kops.toml", other: true},
+		"a path in a variable": {unit: "Environment=CONFIG=/usr/share/none.toml\nEnvironment=CONFIG=/etc/containerd/config-kops.toml\nExecStart=/usr/bin/containerd --config ${CONFIG}", other: true},
+		"in a variable":        {unit: "Environment=CONTAINERD_OPTS='--config /etc/containerd/config-kops.toml'\nExecStart=containerd $CONTAINERD_OPTS", other: true},
+		"none":                 {unit: "ExecStart=/usr/bin/containerd"},
+		"a file that is not":   {unit: "ExecStart=/usr/bin/containerd -c /usr/share/containerd/config.toml"},
+		"a shell":              {unit: "ExecStartPre=/bin/sh -c /etc/containerd/prepare\nExecStart=/usr/bin/containerd"},
+		"k3s":                  {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml", version: "v2.1.5-k3s1"},
+		"named":                {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml", config: "/etc/my.toml"},
 	} {
 		opts := options(node(t, map[string]string{
 			own: "[Service]\n" + tc.unit + "\n", "certs/quay.io/hosts.toml": mirror("m.test"), "etc/containerd/prepare": "",

@@ -3,6 +3,7 @@ package nodeconfig
 import (
 	"bytes"
 	"cmp"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -138,11 +139,12 @@ func (c *Config) arguments() []string {
 func unitArguments(fs hostfs.FS, unit string) []string {
 	service := systemd.ReadService(fs, unit)
 	var args []string
-	for _, v := range service.Environment() {
+	env := service.Environment()
+	for _, v := range env {
 		args = append(args, strings.Fields(v.Value.Reveal())...)
 	}
 	for _, text := range slices.Backward(service.Texts()) {
-		args = append(args, strings.Fields(text)...)
+		args = append(args, strings.Fields(os.Expand(text, func(name string) string { return env.First(name) }))...)
 	}
 	return args
 }
