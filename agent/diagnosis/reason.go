@@ -103,6 +103,7 @@ const (
 	ConfigUpstreamName        ConfigProblem = "{file} has no effect: containerd uses the registry name of the image, which is docker.io"
 	ConfigFolderNotHost       ConfigProblem = "{file} has no effect: containerd expects a directory named after the registry's host only"
 	ConfigPortFolder          ConfigProblem = "{file} has no effect: containerd expects a directory named host:port or host_port_"
+	ConfigDefaultFolder       ConfigProblem = "{file} has no effect: containerd reads a directory _default since 1.6.17"
 	ConfigNoFolder            ConfigProblem = "{file} has no effect: containerd expects a directory named after the registry's host"
 	ConfigPathUnset           ConfigProblem = "{file} has no effect: config_path of containerd is not set"
 	ConfigPathElsewhere       ConfigProblem = "{file} has no effect: config.toml has the registry settings under a plugin name of another version"

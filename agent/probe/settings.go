@@ -64,6 +64,7 @@ var (
 		nodeconfig.ReasonNameHasPath:     diagnosis.ConfigFolderNotHost,
 		nodeconfig.ReasonPortFolder:      diagnosis.ConfigPortFolder,
 		nodeconfig.ReasonNoFolder:        diagnosis.ConfigNoFolder,
+		nodeconfig.ReasonDefaultFolder:   diagnosis.ConfigDefaultFolder,
 		nodeconfig.ReasonConfigPathUnset: diagnosis.ConfigPathUnset,
 		nodeconfig.ReasonSectionIgnored:  diagnosis.ConfigPathElsewhere,
 		nodeconfig.ReasonNoHostTable:     diagnosis.ConfigIgnoredWithoutTable,

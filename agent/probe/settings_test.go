@@ -46,7 +46,7 @@ func TestIgnoredFilesHaveAReason(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, reason := range []nodeconfig.NoticeReason{
-		nodeconfig.ReasonUpstreamName, nodeconfig.ReasonNameHasScheme, nodeconfig.ReasonPortFolder, nodeconfig.ReasonNoFolder,
+		nodeconfig.ReasonUpstreamName, nodeconfig.ReasonNameHasScheme, nodeconfig.ReasonPortFolder, nodeconfig.ReasonNoFolder, nodeconfig.ReasonDefaultFolder,
 		nodeconfig.ReasonConfigPathUnset, nodeconfig.ReasonSectionIgnored, nodeconfig.ReasonNoCapableHost, "SomethingNew",
 	} {
 		got := detail(failure(image), configEvidence([]nodeconfig.Notice{{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/x", Reason: reason}})[0])

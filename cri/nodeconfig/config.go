@@ -13,10 +13,12 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// defaultConfigPath is containerd's since 2.2 (plugins/cri/images/plugin.go).
-const defaultConfigPath = "/etc/containerd/certs.d:/etc/docker/certs.d"
-
-const defaultConfigFile = "/etc/containerd/config.toml"
+const (
+	containerdCertsDir = "/etc/containerd/certs.d"
+	// defaultConfigPath is containerd's since 2.2 (plugins/cri/images/plugin.go).
+	defaultConfigPath = containerdCertsDir + ":" + dockerCertsDir
+	defaultConfigFile = "/etc/containerd/config.toml"
+)
 
 // maxConfigFile is the maximum size of a configuration file or CA bundle. The
 // bundles of the distributions have 200 to 500 KiB.

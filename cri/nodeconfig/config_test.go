@@ -342,8 +342,10 @@ func TestDefaultDirectory(t *testing.T) {
 	for version, want := range map[string]int{"1.6.16": 1, "1.6.17": 2, "1.7.0": 2, "": 2} {
 		opts := options(node(t, map[string]string{"certs.d/_default/hosts.toml": mirror("mirror.test")}))
 		opts.CertsDir, opts.RuntimeVersion = "/certs.d", version
-		if eps, _ := endpoints(t, opts, "hub.test"); len(eps) != want {
-			t.Errorf("%s: %q", version, names(eps))
+		eps, notices := endpoints(t, opts, "hub.test")
+		unread := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/certs.d/_default/hosts.toml", Reason: nodeconfig.ReasonDefaultFolder}
+		if len(eps) != want || slices.Contains(notices, unread) != (want == 1) {
+			t.Errorf("%s: %q, notices %v", version, names(eps), notices)
 		}
 	}
 }

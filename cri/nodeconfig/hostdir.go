@@ -13,12 +13,14 @@ const hostsFile = "hosts.toml"
 
 // hostDirs returns the possible names of a host's directory in containerd's order
 // (core/remotes/docker/config, hostPaths).
-func hostDirs(host string) []string {
-	names := []string{host, "_default"}
+func hostDirs(host string) []string { return append(ownDirs(host), "_default") }
+
+// ownDirs is hostDirs without the directory for all hosts.
+func ownDirs(host string) []string {
 	if i := strings.LastIndex(host, ":"); i > 0 {
-		return append([]string{host[:i] + "_" + host[i+1:] + "_"}, names...)
+		return []string{host[:i] + "_" + host[i+1:] + "_", host}
 	}
-	return names
+	return []string{host}
 }
 
 // findHostDir returns the first existing directory of the node for a host; "" if there

@@ -27,9 +27,10 @@ func (c *Config) unused(dir string, n Notice) Notice {
 func (c *Config) misplaced(host string) []Notice {
 	var notices []Notice
 	if c.unset && c.opts.CertsDir == "" {
-		unread, _, _ := strings.Cut(defaultConfigPath, ":")
-		if dir := path.Join(unread, hostDirs(host)[0]); c.fs.IsDir(dir) {
-			notices = append(notices, c.unused(dir, ignoredFile(dir, ReasonConfigPathUnset)))
+		for _, name := range ownDirs(host) {
+			if dir := path.Join(containerdCertsDir, name); c.fs.IsDir(dir) {
+				notices = append(notices, c.unused(dir, ignoredFile(dir, ReasonConfigPathUnset)))
+			}
 		}
 	}
 	for _, root := range c.dirs {
@@ -45,9 +46,17 @@ func (c *Config) misplacedIn(root, host string) []Notice {
 			notices = append(notices, ignoredFile(name, reason))
 		}
 	}
+	for _, name := range ownDirs(host) {
+		for _, below := range c.fs.List(path.Join(root, name)) {
+			note(path.Join(root, name, below), ReasonNameHasPath)
+		}
+	}
+	if slices.ContainsFunc(ownDirs(host), func(name string) bool { return c.fs.IsFile(path.Join(root, name, hostsFile)) }) {
+		return notices // the others are left over
+	}
 	note(root, ReasonNoFolder)
 	if host == "docker.io" {
-		for _, upstream := range []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"} {
+		for _, upstream := range []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com"} {
 			note(path.Join(root, upstream), ReasonUpstreamName)
 		}
 	}
@@ -56,14 +65,22 @@ func (c *Config) misplacedIn(root, host string) []Notice {
 	}
 	if i := strings.LastIndex(host, ":"); i > 0 {
 		note(path.Join(root, host[:i]+"_"+host[i+1:]), ReasonPortFolder)
+		if bare := path.Join(root, host[:i]); mentions(c.text(path.Join(bare, hostsFile)), host) {
+			note(bare, ReasonPortFolder)
+		}
 	}
-	for _, name := range hostDirs(host) {
-		if name == "_default" {
-			continue
-		}
-		for _, below := range c.fs.List(path.Join(root, name)) {
-			note(path.Join(root, name, below), ReasonNameHasPath)
-		}
+	if !parseVersion(c.opts.RuntimeVersion).since(6, 17) {
+		note(path.Join(root, "_default"), ReasonDefaultFolder)
 	}
 	return notices
+}
+
+// mentions reports whether a hosts.toml has an address of a host[:port].
+func mentions(text, host string) bool {
+	for _, end := range []string{`"`, "'", "/"} {
+		if strings.Contains(text, host+end) {
+			return true
+		}
+	}
+	return false
 }

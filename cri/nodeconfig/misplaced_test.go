@@ -20,6 +20,7 @@ func TestMisplacedHostsFile(t *testing.T) {
 	}{
 		{"upstream", "docker.io", "registry-1.docker.io", nodeconfig.ReasonUpstreamName},
 		{"index", "docker.io", "index.docker.io", nodeconfig.ReasonUpstreamName},
+		{"web site", "docker.io", "hub.docker.com", nodeconfig.ReasonUpstreamName},
 		{"upstream of another", "quay.io", "registry-1.docker.io", ""},
 		{"its own name", "registry-1.docker.io", "registry-1.docker.io", ""},
 		{"scheme", "hub.test:5000", "https:/hub.test:5000", nodeconfig.ReasonNameHasScheme},
@@ -47,14 +48,51 @@ func TestMisplacedHostsFile(t *testing.T) {
 	}
 }
 
+// A directory of the host without its port is the other registry's, unless what is in it
+// is about the port.
+func TestDirectoryWithoutPort(t *testing.T) {
+	for text, want := range map[string]nodeconfig.NoticeReason{
+		"server = 'http://hub.test:5000'\n": nodeconfig.ReasonPortFolder,
+		mirror("hub.test:5000/v2/project"):  nodeconfig.ReasonPortFolder,
+		mirror("hub.test:50001"):            "",
+		mirror("hub.test"):                  "",
+	} {
+		opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": text}))
+		opts.CertsDir = "/certs.d"
+		_, notices := endpoints(t, opts, "hub.test:5000")
+		if slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/certs.d/hub.test/hosts.toml", Reason: nodeconfig.ReasonPortFolder}) != (want != "") {
+			t.Errorf("%q: notices %v", text, notices)
+		}
+	}
+}
+
+// Beside a file that is read, others for the registry are left over, but for those of a
+// part of it.
+func TestLeftOverHostsFiles(t *testing.T) {
+	opts := options(node(t, map[string]string{
+		"certs.d/docker.io/hosts.toml": mirror("m.test"), "certs.d/registry-1.docker.io/hosts.toml": mirror("old.test"),
+		"certs.d/docker.io/library/hosts.toml": mirror("part.test"),
+	}))
+	opts.CertsDir = "/certs.d"
+	want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/certs.d/docker.io/library/hosts.toml", Reason: nodeconfig.ReasonNameHasPath}
+	if _, notices := endpoints(t, opts, "docker.io"); !slices.Equal(notices, []nodeconfig.Notice{want}) {
+		t.Errorf("notices %v", notices)
+	}
+}
+
 func TestConfigPathUnset(t *testing.T) {
-	opts := options(node(t, map[string]string{"etc/containerd/certs.d/hub.test/ca.crt": ""}))
+	const withPort = "/etc/containerd/certs.d/port.test:5000/hosts.toml"
+	opts := options(node(t, map[string]string{"etc/containerd/certs.d/hub.test/ca.crt": "", withPort: mirror("m.test")}))
 	for version, ignored := range map[string]bool{"1.7.35": true, "2.1.0": true, "2.2.0": false} {
 		opts.RuntimeVersion = version
 		_, notices := endpoints(t, opts, "hub.test")
 		want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/etc/containerd/certs.d/hub.test", Reason: nodeconfig.ReasonConfigPathUnset}
 		if slices.Contains(notices, want) != ignored {
 			t.Errorf("%s: notices %v", version, notices)
+		}
+		_, notices = endpoints(t, opts, "port.test:5000")
+		if slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: withPort, Reason: nodeconfig.ReasonConfigPathUnset}) != ignored {
+			t.Errorf("%s: notices with a port %v", version, notices)
 		}
 		if _, notices := endpoints(t, opts, "quay.io"); len(notices) > 0 {
 			t.Errorf("%s: notices for another host %v", version, notices)

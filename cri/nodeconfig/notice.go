@@ -119,9 +119,11 @@ const (
 	// ReasonNameHasPath: the file is for a path of the host; the runtime looks
 	// for the host alone.
 	ReasonNameHasPath NoticeReason = "NameHasPath"
-	// ReasonPortFolder: the directory is named host_port; the runtime looks for
-	// host_port_ and host:port.
+	// ReasonPortFolder: the directory is named host_port, or host and has a hosts.toml for
+	// host:port; the runtime looks for host_port_ and host:port.
 	ReasonPortFolder NoticeReason = "PortFolder"
+	// ReasonDefaultFolder: the directory for all hosts, _default, is one since 1.6.17.
+	ReasonDefaultFolder NoticeReason = "DefaultFolder"
 	// ReasonNoFolder: hosts.toml is not in a host's directory.
 	ReasonNoFolder NoticeReason = "NoFolder"
 	// ReasonConfigPathUnset: containerd before 2.2 has no config_path unless it
