@@ -84,6 +84,7 @@ const (
 	ConfigEndpointInvalid      ConfigProblem = "{file} has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull"
 	ConfigBlocked              ConfigProblem = "{file} on the node blocks the registry, or this part of it"
 
+	ConfigNotDirectory         ConfigProblem = "{file} is a file, and containerd expects a directory of this name, so it refuses the pull"
 	ConfigAuthFileBroken       ConfigProblem = "the node's credentials file {file} does not parse, so CRI-O fails every pull that brings no credentials"
 	ConfigPolicyUnusable       ConfigProblem = "the node's signature policy {file} does not parse, so CRI-O refuses every pull"
 	ConfigSignatureStoreBroken ConfigProblem = "{file}, where CRI-O looks up signature stores, does not parse or repeats an entry of another file, so CRI-O refuses every pull"
@@ -123,10 +124,18 @@ const (
 	ConfigProxyNoSection    ConfigProblem = "{file} sets a proxy without effect: it has no [Service] line"
 	ConfigProxyQuotes       ConfigProblem = "{file} sets a proxy without effect: it has typographic quotes"
 	ConfigProxyOneWord      ConfigProblem = "{file} sets a proxy without effect: systemd reads several variables in one pair of quotes as one"
+	ConfigProxyVariable     ConfigProblem = "{file} sets a proxy without effect: systemd does not expand variables in Environment"
 	ConfigProxyExport       ConfigProblem = "{file} sets a proxy without effect: systemd does not support export in this file"
 	ConfigProxyHTTPOnly     ConfigProblem = "{file} sets a proxy for http only; registries use https, which needs HTTPS_PROXY"
 	ConfigProxyOfLogins     ConfigProblem = "{file} sets a proxy for login sessions only; services do not read it"
 	ConfigProxyNotRestarted ConfigProblem = "{file} sets a proxy that the runtime's process does not have: it was not restarted since"
+	ConfigOfDocker          ConfigProblem = "{file} has settings for the registry that only Docker reads, and the node's runtime is another one"
+	ConfigNotCrt            ConfigProblem = "{file} is not read: the names of files with certificate authorities must end with .crt"
+	ConfigNotNamed          ConfigProblem = "{file} is not read: hosts.toml in the same directory does not name it as ca"
+	ConfigOtherDirectory    ConfigProblem = "{file} has certificates that are not in the directory that the runtime reads for the registry"
+	ConfigDropInName        ConfigProblem = "{file} is not read: the names of drop-ins must end with .conf"
+	ConfigRegistriesName    ConfigProblem = "{file} is not read: k3s and RKE2 read registries.yaml"
+	ConfigOtherReference    ConfigProblem = "{file} has a mirror that is not for this image: CRI-O asks it for digests only, or for tags only"
 
 	// Something cannot be seen, or is not run.
 	ConfigHidden             ConfigProblem = "{file}, which the node's configuration names, is not mounted into whypull; the runtime may read it"

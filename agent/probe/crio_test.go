@@ -145,9 +145,14 @@ func TestUnreachedEvidence(t *testing.T) {
 		{Kind: nodeconfig.NoticeProxyIgnored, Path: "/etc/environment", Reason: nodeconfig.ReasonOfLogins},
 		{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/config.toml"}, {Kind: nodeconfig.NoticeNoAuthorities},
 		{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/conf.d/a.toml", Reason: nodeconfig.ReasonNotImported},
+		{Kind: nodeconfig.NoticeUnread, Path: "/etc/docker/daemon.json", Reason: nodeconfig.ReasonOfDocker},
+		{Kind: nodeconfig.NoticeUnread, Path: "/etc/docker/certs.d/hub.test", Reason: nodeconfig.ReasonOtherDirectory},
 	}
-	all := []diagnosis.ConfigProblem{diagnosis.ConfigProxyOfLogins, diagnosis.ConfigSectionIgnored, diagnosis.ConfigNotImported}
-	for fault, want := range map[diagnosis.Fault][]diagnosis.ConfigProblem{diagnosis.FaultConnectionTimeout: all, diagnosis.FaultTagNotFound: nil} {
+	all := []diagnosis.ConfigProblem{diagnosis.ConfigProxyOfLogins, diagnosis.ConfigSectionIgnored, diagnosis.ConfigNotImported, diagnosis.ConfigOfDocker}
+	for fault, want := range map[diagnosis.Fault][]diagnosis.ConfigProblem{
+		diagnosis.FaultConnectionTimeout: all, diagnosis.FaultTagNotFound: nil,
+		diagnosis.FaultTLSUntrusted: append(slices.Clone(all), diagnosis.ConfigOtherDirectory),
+	} {
 		found := []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: fault}}
 		var got []diagnosis.ConfigProblem
 		for _, e := range unreachedEvidence(notices, found) {
@@ -156,6 +161,20 @@ func TestUnreachedEvidence(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q", fault, got)
 		}
+	}
+}
+
+// What is said of a file without effect names the file, and no two say the same.
+func TestUnreachedHaveSentences(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for reason := range unreachedFor {
+		found := []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTLSUntrusted}}
+		got := detail(failure(image), unreachedEvidence([]nodeconfig.Notice{{Kind: nodeconfig.NoticeUnread, Path: "/x", Reason: reason}}, found)[0])
+		if !strings.HasPrefix(got, "/x ") || seen[got] {
+			t.Errorf("%s: %q", reason, got)
+		}
+		seen[got] = true
 	}
 }
 

@@ -38,6 +38,7 @@ var (
 		nodeconfig.NoticeLocationInvalid:      diagnosis.ConfigLocationInvalid,
 		nodeconfig.NoticeMirrorInvalid:        diagnosis.ConfigEndpointInvalid,
 		nodeconfig.NoticeBlocked:              diagnosis.ConfigBlocked,
+		nodeconfig.NoticeNotDirectory:         diagnosis.ConfigNotDirectory,
 
 		nodeconfig.NoticePolicyUnusable:         diagnosis.ConfigPolicyUnusable,
 		nodeconfig.NoticeSignatureStoreUnusable: diagnosis.ConfigSignatureStoreBroken,
@@ -82,7 +83,7 @@ var (
 )
 
 // unreachedFor are the problems of files without effect that could have made a registry
-// reachable: of proxies, and of imports.
+// reachable.
 //
 //nolint:gochecknoglobals // never written
 var unreachedFor = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
@@ -90,12 +91,26 @@ var unreachedFor = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
 	nodeconfig.ReasonNoSection:    diagnosis.ConfigProxyNoSection,
 	nodeconfig.ReasonQuotes:       diagnosis.ConfigProxyQuotes,
 	nodeconfig.ReasonOneWord:      diagnosis.ConfigProxyOneWord,
+	nodeconfig.ReasonVariable:     diagnosis.ConfigProxyVariable,
 	nodeconfig.ReasonExport:       diagnosis.ConfigProxyExport,
 	nodeconfig.ReasonHTTPOnly:     diagnosis.ConfigProxyHTTPOnly,
 	nodeconfig.ReasonOfLogins:     diagnosis.ConfigProxyOfLogins,
 	nodeconfig.ReasonNotRestarted: diagnosis.ConfigProxyNotRestarted,
 	nodeconfig.ReasonNotImported:  diagnosis.ConfigNotImported,
+
+	nodeconfig.ReasonOfDocker:       diagnosis.ConfigOfDocker,
+	nodeconfig.ReasonNotCrt:         diagnosis.ConfigNotCrt,
+	nodeconfig.ReasonNotNamed:       diagnosis.ConfigNotNamed,
+	nodeconfig.ReasonOtherDirectory: diagnosis.ConfigOtherDirectory,
+	nodeconfig.ReasonDropInName:     diagnosis.ConfigDropInName,
+	nodeconfig.ReasonRegistriesName: diagnosis.ConfigRegistriesName,
+	nodeconfig.ReasonOtherReference: diagnosis.ConfigOtherReference,
 }
+
+// ofCertificates are the reasons that matter for certificates alone.
+//
+//nolint:gochecknoglobals // never written
+var ofCertificates = []nodeconfig.NoticeReason{nodeconfig.ReasonNotCrt, nodeconfig.ReasonNotNamed, nodeconfig.ReasonOtherDirectory}
 
 // unreachedEvidence returns the settings without effect that could have made an
 // unreachable registry reachable. It returns none if every registry is reachable.
@@ -104,14 +119,20 @@ func unreachedEvidence(notices []nodeconfig.Notice, found []diagnosis.Evidence) 
 		diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure, diagnosis.FaultConnectionRefused,
 		diagnosis.FaultConnectionTimeout, diagnosis.FaultNetworkUnreachable, diagnosis.FaultTLSUntrusted, diagnosis.FaultHTTPSMismatch,
 	}
-	unreached := func(e diagnosis.Evidence) bool {
-		return e.Outcome == diagnosis.Failed && slices.Contains(ways, e.Fault)
+	failed := func(ways ...diagnosis.Fault) bool {
+		return slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
+			return e.Outcome == diagnosis.Failed && slices.Contains(ways, e.Fault)
+		})
 	}
-	if !slices.ContainsFunc(found, unreached) {
+	if !failed(ways...) {
 		return nil
 	}
+	untrusted := failed(diagnosis.FaultTLSUntrusted)
 	var out []diagnosis.Evidence
 	for _, n := range notices {
+		if slices.Contains(ofCertificates, n.Reason) && !untrusted {
+			continue
+		}
 		problem := unreachedFor[n.Reason]
 		if n.Kind == nodeconfig.NoticeSectionIgnored && problem == "" {
 			problem = diagnosis.ConfigSectionIgnored

@@ -63,6 +63,7 @@ func TestRefusedConfig(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[nodeconfig.NoticeKind]string{
 		nodeconfig.NoticeHostsFileUnusable:    "Failed RegistryConfigInvalid: /x names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull",
+		nodeconfig.NoticeNotDirectory:         "Failed RegistryConfigInvalid: /x is a file, and containerd expects a directory of this name, so it refuses the pull",
 		nodeconfig.NoticeCertificatesUnusable: "Failed RegistryConfigInvalid: /x has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull",
 		nodeconfig.NoticeLocationInvalid:      "Failed RegistryConfigInvalid: /x has a location that makes the name of this image invalid, so the runtime refuses the pull",
 		nodeconfig.NoticeMirrorInvalid:        "Failed RegistryConfigInvalid: /x has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull",

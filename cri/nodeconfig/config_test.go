@@ -408,6 +408,20 @@ func TestUnusableHostsFile(t *testing.T) {
 	}
 }
 
+// containerd refuses the pull where a host's directory is a file: it cannot look for
+// hosts.toml in it.
+func TestFileInPlaceOfDirectory(t *testing.T) {
+	opts := options(node(t, map[string]string{"certs.d/hub.test": mirror("m.test")}))
+	opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
+	_, _, err := sources(t, opts, "hub.test/a:1")
+	if bad, ok := errors.AsType[*nodeconfig.ConfigError](err); !ok || bad.Kind != nodeconfig.NoticeNotDirectory || bad.Path != "/certs.d/hub.test" {
+		t.Errorf("error %v", err)
+	}
+	if _, err := config.ConfigureHosts(t.Context(), config.HostOptions{HostDir: config.HostDirFromRoot(filepath.Join(opts.Root, "certs.d"))})("hub.test"); err == nil {
+		t.Error("containerd reads it")
+	}
+}
+
 func TestMisnamedHostsFile(t *testing.T) {
 	opts := options(node(t, map[string]string{"certs.d/hub.test/host.toml": mirror("m.test")}))
 	opts.CertsDir = "/certs.d"

@@ -195,7 +195,10 @@ func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoi
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { notices = append(policy, notices...) }()
+	defer func() {
+		host := reference.Domain(ref)
+		notices = slices.Concat(policy, notices, c.ofDocker(host), c.unreadDropIn(host))
+	}()
 	err = c.withRegistries(func(sys *types.SystemContext) error {
 		var err error
 		endpoints, notices, err = c.pullSources(sys, ref)
@@ -217,6 +220,9 @@ func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (end
 	sources, from, err := c.sourcesOf(sys, ref)
 	if err != nil {
 		return nil, nil, err
+	}
+	if entry, err := sysregistriesv2.FindRegistry(sys, ref.Name()); err == nil && entry != nil && len(entry.Mirrors) > 0 && len(sources) == 1 {
+		notices = append(notices, unread(from, ReasonOtherReference))
 	}
 	var firstErr error
 	for _, source := range sources {

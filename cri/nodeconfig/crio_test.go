@@ -45,7 +45,8 @@ func TestCRIOSources(t *testing.T) {
 			})
 			opts.RuntimeVersion = "1.34.2" // the last that has insecure registries of its own
 			eps, notices, err := sources(t, opts, image)
-			if err != nil || len(notices) > 0 {
+			unasked := slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeUnread, Path: "/" + registries, Reason: nodeconfig.ReasonOtherReference})
+			if err != nil || unasked != (image == "byd.test/a:1") || len(notices) > 0 != unasked {
 				t.Fatalf("notices %v, %v", notices, err)
 			}
 			var got []string
@@ -219,12 +220,13 @@ func TestCRIOCertificates(t *testing.T) {
 		fault        registry.Fault
 		refused      string
 		hidden       bool
+		unread       nodeconfig.NoticeReason
 	}{
 		"authority":        {files: map[string]string{dir + "x.crt": pem}},
 		"Docker's":         {files: map[string]string{"etc/docker/certs.d/" + s.Host + "/ca.crt": pem}},
-		"first directory":  {files: map[string]string{dir + "README": "", "etc/docker/certs.d/" + s.Host + "/ca.crt": pem}, fault: registry.FaultTLSUntrusted},
-		"wrong extension":  {files: map[string]string{dir + "x.pem": pem}, fault: registry.FaultTLSUntrusted},
-		"not of this port": {files: map[string]string{"etc/containers/certs.d/" + strings.Split(s.Host, ":")[0] + "/x.crt": pem}, fault: registry.FaultTLSUntrusted},
+		"first directory":  {files: map[string]string{dir + "README": "", "etc/docker/certs.d/" + s.Host + "/ca.crt": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.ReasonOtherDirectory},
+		"wrong extension":  {files: map[string]string{dir + "x.pem": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.ReasonNotCrt},
+		"not of this port": {files: map[string]string{"etc/containers/certs.d/" + strings.Split(s.Host, ":")[0] + "/x.crt": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.ReasonOtherDirectory},
 		"no key":           {files: map[string]string{dir + "x.cert": pem}, refused: "x.cert"},
 		"no certificate":   {files: map[string]string{dir + "x.key": pem}, refused: "x.key"},
 		"no pair":          {files: map[string]string{dir + "x.cert": pem, dir + "x.key": pem}, refused: "x.cert"},
@@ -247,7 +249,10 @@ func TestCRIOCertificates(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || len(eps) != 1 || eps[0].Blind != tc.hidden || (len(notices) == 1) != tc.hidden {
+			if tc.unread != "" && (len(notices) != 1 || notices[0].Kind != nodeconfig.NoticeUnread || notices[0].Reason != tc.unread) {
+				t.Errorf("notices %v", notices)
+			}
+			if err != nil || len(eps) != 1 || eps[0].Blind != tc.hidden || (len(notices) == 1) != (tc.hidden || tc.unread != "") {
 				t.Fatalf("endpoints %+v, notices %v, %v", eps, notices, err)
 			}
 			if a := eps[0].Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); a.Fault != tc.fault {

@@ -21,10 +21,10 @@ func (c *Config) setupCertificates(e *registry.Endpoint, host string) ([]Notice,
 		}
 		dir = ""
 	}
+	notices := c.unreadCertificates(host, dir, nil)
 	if dir == "" {
-		return nil, nil
+		return notices, nil
 	}
-	var notices []Notice
 	names := c.fs.List(dir)
 	for _, name := range names {
 		hidden, err := c.certificate(e, dir, name, names)

@@ -35,7 +35,7 @@ type dockerSettings struct {
 // Its proxies replace those of the environment.
 func (c *Config) loadDocker() {
 	args := c.arguments()
-	c.opts.ConfigFile = cmp.Or(pathOf(args, "config-file"), "/etc/docker/daemon.json")
+	c.opts.ConfigFile = cmp.Or(pathOf(args, "config-file"), daemonFile)
 	c.dirs, c.settings.localPull = []string{dockerCertsDir}, true
 	var file struct {
 		dockerSettings

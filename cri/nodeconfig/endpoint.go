@@ -43,7 +43,7 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 	}
 	endpoints, notices, err := find(ctx, host)
 	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
-	notices = append(notices, c.generatedNotices(host)...)
+	notices = append(append(notices, c.generatedNotices(host)...), c.ofDocker(host)...)
 	for i := range endpoints {
 		endpoints[i].Unloaded = c.opts.isDocker() || c.opts.CertsDir == "" && c.unseen()
 		settings := &endpoints[i].Settings
@@ -112,12 +112,14 @@ func (c *Config) tokenHeader(own http.Header) http.Header {
 // hostEndpoints returns the endpoints configured in the hosts' directories.
 func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.Endpoint, []Notice, error) {
 	dir, err := c.findHostDir(host, c.dirs)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, nil, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: dir}, err}
-	}
-	if dir == "" {
+	case dir == "":
 		endpoints, err := c.configure(ctx, host, "", view{}, new(recordedError))
-		return endpoints, nil, err
+		return endpoints, c.unreadCertificates(host, "", nil), err
+	case !c.fs.IsDir(dir):
+		return nil, nil, &ConfigError{Notice{Kind: NoticeNotDirectory, Path: dir}, nil}
 	}
 	v, err := c.view(dir)
 	if err != nil {
@@ -129,7 +131,9 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 	if v.without {
 		notices = []Notice{{Kind: NoticeHostsFileInvalid, Path: path.Join(dir, hostsFile), Reason: ReasonNoHostTable}}
 	}
+	var counts []byte
 	if invalid.err == nil {
+		counts = v.doc
 		tables := hostTables(v.doc)
 		notices = append(notices, c.applyHostsFile(endpoints, v.hidden, tables)...)
 		notices = append(notices, addressNotices(host, path.Join(dir, hostsFile), endpoints, tables)...)
@@ -137,7 +141,7 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 			endpoints = endpoints[:max(len(endpoints)-1, 0)]
 		}
 	}
-	return endpoints, notices, errors.Join(err, v.close())
+	return endpoints, append(notices, c.unreadCertificates(host, dir, counts)...), errors.Join(err, v.close())
 }
 
 // applyHostsFile adds to the endpoints what containerd's package does not return from

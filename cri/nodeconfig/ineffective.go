@@ -83,6 +83,8 @@ func (c *Config) proxyFlaw(name string) NoticeReason {
 		return ReasonExport
 	case isUnit && oneWord(text):
 		return ReasonOneWord
+	case isUnit && strings.Contains(strings.NewReplacer(`"`, "", "'", "").Replace(strings.ToUpper(text)), "HTTPS_PROXY=$"):
+		return ReasonVariable
 	case c.env.ofProcess && strings.HasPrefix(name, "/etc/"):
 		return ReasonNotRestarted
 	}

@@ -21,6 +21,7 @@ func TestProxyWithoutEffect(t *testing.T) {
 		"no section":          {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "Environment=" + set + "\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonNoSection},
 		"no .conf":            {files: map[string]string{own: "[Service]\n", dropIn + "p": "[Service]\nEnvironment=" + set + "\n"}, path: dropIn + "p", reason: nodeconfig.ReasonNoConf},
 		"one word":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTP_PROXY=http://p.test:1 " + set + "\"\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonOneWord},
+		"variable":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTPS_PROXY=${HTTPS_PROXY:-}\"\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonVariable},
 		"export":              {files: map[string]string{own: "[Service]\nEnvironmentFile=/etc/p.env\n", "etc/p.env": "export " + set + "\n"}, path: "etc/p.env", reason: nodeconfig.ReasonExport},
 		"for http alone":      {files: map[string]string{own: "[Service]\nEnvironment=HTTP_PROXY=http://p.test:1\n"}, path: own, reason: nodeconfig.ReasonHTTPOnly},
 		"for logins":          {files: map[string]string{own: "[Service]\n", "etc/environment": set + "\n"}, path: "etc/environment", reason: nodeconfig.ReasonOfLogins},

@@ -145,7 +145,7 @@ func (c *Config) generatedNotices(host string) []Notice {
 	}
 	data, err := c.fs.ReadFile(file, maxRegistriesFile)
 	if err != nil {
-		return nil // it need not exist
+		return c.misnamedRegistries(file, host) // it need not exist
 	}
 	var wanted registriesYAML
 	if err := yaml.Unmarshal(data, &wanted); err != nil {
@@ -155,6 +155,17 @@ func (c *Config) generatedNotices(host string) []Notice {
 		return nil
 	}
 	return []Notice{{Kind: NoticeNotGenerated, Path: file}}
+}
+
+// misnamedRegistries returns a notice of a registries.yml with settings for a host.
+func (c *Config) misnamedRegistries(file, host string) []Notice {
+	file = strings.TrimSuffix(file, ".yaml") + ".yml"
+	data, err := c.fs.ReadFile(file, maxRegistriesFile)
+	var unused registriesYAML
+	if err != nil || yaml.Unmarshal(data, &unused) != nil || len(unused.endpoints(unused.entry(host))) == 0 && unused.config(host) == (legacyRegistry{}) {
+		return nil
+	}
+	return []Notice{unread(file, ReasonRegistriesName)}
 }
 
 // inEffect reports whether the generated files have what registries.yaml says of a host, as

@@ -95,6 +95,12 @@ const (
 	// section of a plugin that is called otherwise in a file of its version, or, with a
 	// Reason, a file beside it has some that it does not import.
 	NoticeSectionIgnored NoticeKind = "SectionIgnored"
+	// NoticeUnread: a file or directory is meant for the registry, or for images of it, and
+	// the runtime does not read it; Reason says why.
+	NoticeUnread NoticeKind = "Unread"
+	// NoticeNotDirectory: there is a file in place of a host's directory. containerd refuses
+	// the pull. Only as Kind of a *ConfigError.
+	NoticeNotDirectory NoticeKind = "NotDirectory"
 	// NoticeNoAuthorities: the node's CA bundle was not found, so FaultTLSUntrusted
 	// proves nothing.
 	NoticeNoAuthorities NoticeKind = "NoAuthorities"
@@ -143,10 +149,22 @@ const (
 	ReasonNoSection    NoticeReason = "NoSection"    // it has no [Service]
 	ReasonQuotes       NoticeReason = "Quotes"       // it has typographic quotes
 	ReasonOneWord      NoticeReason = "OneWord"      // several variables are in one pair of quotes
+	ReasonVariable     NoticeReason = "Variable"     // its value is a variable, which systemd does not expand
 	ReasonExport       NoticeReason = "Export"       // a file of environment is written for a shell
 	ReasonHTTPOnly     NoticeReason = "HTTPOnly"     // there is a proxy for http alone
 	ReasonOfLogins     NoticeReason = "OfLogins"     // the file is for logins and not for services
 	ReasonNotRestarted NoticeReason = "NotRestarted" // the process that runs does not have it
+)
+
+// The reasons of NoticeUnread.
+const (
+	ReasonOfDocker       NoticeReason = "OfDocker"       // the file is Docker's, and the runtime another one
+	ReasonNotCrt         NoticeReason = "NotCrt"         // the name of a certificate authority's file does not end with .crt
+	ReasonNotNamed       NoticeReason = "NotNamed"       // hosts.toml beside it does not name it
+	ReasonOtherDirectory NoticeReason = "OtherDirectory" // the certificates are in a directory that is not read for the host
+	ReasonDropInName     NoticeReason = "DropInName"     // the name of a drop-in of registries.conf does not end with .conf
+	ReasonRegistriesName NoticeReason = "RegistriesName" // the file must be called registries.yaml
+	ReasonOtherReference NoticeReason = "OtherReference" // all mirrors are for digests only, or for tags only
 )
 
 // ReasonNotImported is of NoticeSectionIgnored: containerd's own file does not import this
