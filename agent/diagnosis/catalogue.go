@@ -330,7 +330,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: TLSUntrusted, Label: "tls_unknown_authority", Title: "Certificate not trusted", Fixer: FixNode,
 	Meaning: "The certificate of the registry is signed by an authority that the node does not trust.",
 	Advice:  "Add the CA certificate of the registry to the container runtime on the node.",
-	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultTLSUntrusted), remedy: untrustedRemedy, kin: kinTLS, ofManifest: true,
+	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: trustSummary(FaultTLSUntrusted), remedy: untrustedRemedy, kin: kinTLS, ofManifest: true,
 }, {
 	Cause: TLSHostnameMismatch, Label: "tls_hostname_mismatch", Title: "Certificate for another name", Fixer: FixRegistry,
 	Meaning: "The certificate of the registry is not valid for its host name.",
@@ -350,7 +350,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: HTTPSMismatch, Label: "http_https_mismatch", Title: "HTTP and HTTPS mixed up", Fixer: FixNode,
 	Meaning: "The node uses HTTPS where the registry speaks plain HTTP, or the other way around.",
 	Advice:  "Configure the scheme of the registry in the container runtime on the node.",
-	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultHTTPSMismatch), remedy: httpsRemedy, kin: kinTLS, ofManifest: true,
+	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: trustSummary(FaultHTTPSMismatch), remedy: httpsRemedy, kin: kinTLS, ofManifest: true,
 }, {
 	Cause: ProxyFailed, Label: "proxy_error", Title: "Proxy failed", Transient: true, Fixer: FixNode,
 	Meaning: "The proxy between the node and the registry fails.",

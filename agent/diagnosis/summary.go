@@ -48,6 +48,12 @@ func detailSummary(faults ...Fault) func(*facts) string {
 	}
 }
 
+// trustSummary is detailSummary with a setting without effect that would make the runtime
+// trust the registry, or not ask for a certificate.
+func trustSummary(fault Fault) func(*facts) string {
+	return func(x *facts) string { return x.withUnused(detailSummary(fault)(x), ofTrust) }
+}
+
 // connectionSummary is detailSummary with what is known of the pod's own network.
 func connectionSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string { return x.onlyNode(fault) }
@@ -102,11 +108,7 @@ func providerSummary(x *facts) string {
 func nameSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string {
 		if e, ok := x.unresolved(fault); ok {
-			s := x.detail(e) + x.inPod()
-			if unused := x.unused(); unused != nil {
-				s += "; " + x.detail(unused)
-			}
-			return s
+			return x.withUnused(x.detail(e)+x.inPod(), ofTheWay)
 		}
 		if fault == FaultNameNotFound {
 			return detailSummary(fault, FaultAddressUnspecified)(x)
@@ -180,17 +182,28 @@ func (x *facts) fullDirectory() string {
 	return x.message().FullStore
 }
 
-// unused is a setting that would matter where a registry is not reached, and that has
-// no effect; nil if there is none.
-func (x *facts) unused() *Evidence { return x.config(ofTheWay...) }
+// withUnused adds to a sentence a setting that would matter, and that has no effect.
+func (x *facts) withUnused(s string, problems []ConfigProblem) string {
+	if e := x.config(problems...); e != nil && s != "" {
+		s += "; " + x.detail(e)
+	}
+	return s
+}
 
-// ofTheWay are the problems of such settings.
+// ofTheWay are the problems of settings that would matter where a registry is not reached,
+// ofTrust of those where it has no certificate that the runtime trusts.
 //
 //nolint:gochecknoglobals // never written
-var ofTheWay = []ConfigProblem{
-	ConfigSectionIgnored, ConfigNotImported, ConfigProxyNoConf, ConfigProxyNoSection, ConfigProxyQuotes, ConfigProxyOneWord,
-	ConfigProxyExport, ConfigProxyHTTPOnly, ConfigProxyOfLogins, ConfigProxyNotRestarted,
-}
+var (
+	ofTheWay = []ConfigProblem{
+		ConfigSectionIgnored, ConfigNotImported, ConfigProxyNoConf, ConfigProxyNoSection, ConfigProxyQuotes, ConfigProxyOneWord, ConfigProxyVariable,
+		ConfigProxyExport, ConfigProxyHTTPOnly, ConfigProxyOfLogins, ConfigProxyNotRestarted,
+		ConfigOfDocker, ConfigDropInName, ConfigRegistriesName, ConfigOtherReference,
+	}
+	ofTrust = []ConfigProblem{
+		ConfigNotCrt, ConfigNotNamed, ConfigOtherDirectory, ConfigOfDocker, ConfigDropInName, ConfigRegistriesName, ConfigSectionIgnored, ConfigNotImported,
+	}
+)
 
 // inPod returns what the pod's DNS says of a name that the node does not resolve.
 func (x *facts) inPod() string {
@@ -214,9 +227,7 @@ func (x *facts) onlyNode(fault Fault) string {
 		return ""
 	}
 	connected := e.Registry().Phase.connected() || x.elsewhere() != "" // or it is another host
-	if e := x.unused(); e != nil {
-		s += "; " + x.detail(e)
-	}
+	s = x.withUnused(s, ofTheWay)
 	if x.onlyIPv6() {
 		s += "; its name has only IPv6 addresses"
 	}
