@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"net/url"
 	"path"
 	"path/filepath"
 	"slices"
@@ -174,8 +175,8 @@ type envVariable struct {
 
 // readPlugins returns all configured plugins. The configuration is a file or, since
 // Kubernetes 1.34, all files of a directory (readCredentialProviderConfig). The kubelet
-// does not start with one that does not decode or has duplicate names, so that cannot be
-// the one in use: then there are none.
+// does not start with one that does not decode or is invalid, so that cannot be the one in
+// use: then there are none.
 func (k *Kubelet) readPlugins() []providerPlugin {
 	var all []providerPlugin
 	for _, file := range k.providerFiles(k.providerPath()) {
@@ -211,6 +212,9 @@ func (k *Kubelet) providerFiles(name string) []string {
 	return out
 }
 
+// knownVersions are those of the configuration and of its plugins.
+var knownVersions = []string{"v1", "v1beta1", "v1alpha1"} //nolint:gochecknoglobals // never written
+
 func decodeProviders(data []byte) (providerConfig, bool) {
 	var c providerConfig
 	plain, err := yaml.ToJSON(data)
@@ -218,16 +222,33 @@ func decodeProviders(data []byte) (providerConfig, bool) {
 		return c, false
 	}
 	version, ok := strings.CutPrefix(c.APIVersion, "kubelet.config.k8s.io/")
-	return c, ok && c.Kind == "CredentialProviderConfig" && slices.Contains([]string{"v1", "v1beta1", "v1alpha1"}, version)
+	return c, ok && c.Kind == "CredentialProviderConfig" && slices.Contains(knownVersions, version)
 }
 
-// invalid reports whether the plugin's name is not a file name or an annotation's is not
-// qualified, as the kubelet requires, or they are not safe to show.
+// invalid reports whether the kubelet would refuse the plugin
+// (validateCredentialProviderConfig), or its name is not safe to show.
 func (p providerPlugin) invalid() bool {
-	if a := p.TokenAttributes; a != nil && slices.ContainsFunc(slices.Concat(a.Required, a.Optional), invalidKey) {
+	version, ok := strings.CutPrefix(p.APIVersion, "credentialprovider.kubelet.k8s.io/")
+	if !ok || !slices.Contains(knownVersions, version) || len(p.MatchImages) == 0 || slices.ContainsFunc(p.MatchImages, noAddress) {
+		return true
+	}
+	if p.DefaultCacheDuration == nil || p.DefaultCacheDuration.Duration < 0 {
+		return true
+	}
+	a := p.TokenAttributes
+	if a != nil && (version != "v1" || a.Audience == "" || a.CacheType != CacheByToken && a.CacheType != "ServiceAccount") {
+		return true
+	}
+	if a != nil && slices.ContainsFunc(slices.Concat(a.Required, a.Optional), invalidKey) {
 		return true
 	}
 	return p.Name == "" || p.Name == "." || p.Name == ".." || len(p.Name) > 255 || !onlyAlphanumericOr(p.Name, "-_.+")
+}
+
+// noAddress reports whether a pattern of images does not parse (ParseSchemelessURL).
+func noAddress(pattern string) bool {
+	_, err := url.Parse("https://" + pattern)
+	return err != nil
 }
 
 // invalidKey reports whether an annotation's name is none (validateServiceAccountAnnotationKeys).

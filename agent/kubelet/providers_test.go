@@ -70,6 +70,7 @@ func TestProviderPath(t *testing.T) {
 
 func TestProviders(t *testing.T) {
 	t.Parallel()
+	changed := func(old, text string) string { return strings.Replace(providerYAML("v1", ecr), old, text, 1) }
 	for name, tc := range map[string]struct {
 		files map[string]string
 		want  []string // name, pattern
@@ -77,7 +78,7 @@ func TestProviders(t *testing.T) {
 		"v1":                    {map[string]string{"etc/p": providerYAML("v1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}},
 		"v1beta1":               {map[string]string{"etc/p": providerYAML("v1beta1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}},
 		"v1alpha1":              {map[string]string{"etc/p": providerYAML("v1alpha1", ecr)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}},
-		"JSON":                  {map[string]string{"etc/p": `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"a","matchImages":["*.*.*.*.amazonaws.com"],"tokenAttributes":{"requireServiceAccount":true}}]}`}, []string{"a *.*.*.*.amazonaws.com token"}},
+		"JSON":                  {map[string]string{"etc/p": `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"a","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["*.*.*.*.amazonaws.com"],"tokenAttributes":{"requireServiceAccount":true,"serviceAccountTokenAudience":"x","cacheType":"ServiceAccount"}}]}`}, []string{"a *.*.*.*.amazonaws.com token"}},
 		"several, in order":     {map[string]string{"etc/p": providerYAML("v1", "z "+strings.SplitN(ecrImage, "/", 2)[0], "b gcr.io", "a *.dkr.ecr.*.amazonaws.com")}, []string{"z 123.dkr.ecr.eu-west-1.amazonaws.com", "a *.dkr.ecr.*.amazonaws.com"}},
 		"none for it":           {map[string]string{"etc/p": providerYAML("v1", "gcr gcr.io")}, nil},
 		"a directory":           {map[string]string{"etc/p/2.yaml": providerYAML("v1", "two *.*.*.*.*.com"), "etc/p/1.yml": providerYAML("v1", ecr), "etc/p/0.txt": "x", "etc/p/x.json/": ""}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com", "two *.*.*.*.*.com"}},
@@ -91,6 +92,16 @@ func TestProviders(t *testing.T) {
 		"a name with a slash":   {map[string]string{"etc/p": providerYAML("v1", "../x *.dkr.ecr.*.amazonaws.com")}, nil},
 		"a name with a break":   {map[string]string{"etc/p": strings.ReplaceAll(providerYAML("v1", ecr), "ecr-c", `ecr\nc`)}, nil},
 		"a name that is a dot":  {map[string]string{"etc/p": providerYAML("v1", ".. *.dkr.ecr.*.amazonaws.com")}, nil},
+		"no version of its own": {map[string]string{"etc/p": changed("  apiVersion: credentialprovider.kubelet.k8s.io/v1\n", "")}, nil},
+		"that of the file":      {map[string]string{"etc/p": changed("credentialprovider.kubelet", "kubelet.config")}, nil},
+		"no duration":           {map[string]string{"etc/p": changed("  defaultCacheDuration: 12h\n", "")}, nil},
+		"a negative duration":   {map[string]string{"etc/p": changed("12h", "-1s")}, nil},
+		"a duration of 0":       {map[string]string{"etc/p": changed("12h", `"0"`)}, []string{"ecr-credential-provider *.dkr.ecr.*.amazonaws.com"}},
+		"one without patterns":  {map[string]string{"etc/p": changed("", "") + strings.ReplaceAll(strings.SplitN(providerYAML("v1", "a b"), "providers:\n", 2)[1], `["b"]`, "[]")}, nil},
+		"no address":            {map[string]string{"etc/p": providerYAML("v1", "a *.dkr.ecr.*.amazonaws.com *.azurecr.io:*")}, nil},
+		"tokens without a kind": {map[string]string{"etc/p": changed("", "") + "  tokenAttributes: {serviceAccountTokenAudience: x, requireServiceAccount: true}\n"}, nil},
+		"tokens for no one":     {map[string]string{"etc/p": changed("", "") + "  tokenAttributes: {cacheType: Token, requireServiceAccount: true}\n"}, nil},
+		"tokens of old":         {map[string]string{"etc/p": changed("provider.kubelet.k8s.io/v1", "provider.kubelet.k8s.io/v1beta1") + "  tokenAttributes: {serviceAccountTokenAudience: x, cacheType: Token, requireServiceAccount: true}\n"}, nil},
 		"a pattern not to show": {map[string]string{"etc/p": providerYAML("v1", "a 123.dkr.ecr.eu-west-1.amazonaws.com/%61pp")}, []string{"a "}},
 	} {
 		t.Run(name, func(t *testing.T) {

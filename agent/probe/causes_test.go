@@ -97,7 +97,7 @@ func causeCases() []causeCase {
 		{cause: diagnosis.AccessDenied, fault: "forbidden-login", text: statusText + "403 Forbidden"},
 		{cause: diagnosis.CredentialProviderFailed, fault: "basic-anonymous", text: noBasicText,
 			node: func(t *testing.T, n *node) {
-				hostfstest.Add(t, n.options.Root, map[string]string{"etc/kubernetes/providers.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[{"name":"example-provider","matchImages":["*.fault.example:*","` +
+				hostfstest.Add(t, n.options.Root, map[string]string{"etc/kubernetes/providers.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[{"name":"example-provider","matchImages":["*.elsewhere.example","` +
 					hostOfImage(imageOf(n)) + `"],"defaultCacheDuration":"12h","apiVersion":"credentialprovider.kubelet.k8s.io/v1"}]}`})
 				n.collector.Node = kubelet.New(kubelet.Options{Root: n.options.Root, ProviderConfig: "/etc/kubernetes/providers.yaml"})
 			}},

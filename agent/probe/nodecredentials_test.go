@@ -101,7 +101,7 @@ func TestNodeCredentialsNotVisible(t *testing.T) {
 func TestProvidersEvidence(t *testing.T) {
 	t.Parallel()
 	const config = `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[
-		{"name":"z-provider","matchImages":["*.test"],"tokenAttributes":{}},{"name":"gcr","matchImages":["gcr.io"]},{"name":"a-provider","matchImages":["x.test","hub.test/%74eam"]}]}`
+		{"name":"z-provider","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["*.test"],"tokenAttributes":{"serviceAccountTokenAudience":"x","cacheType":"Token"}},{"name":"gcr","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["gcr.io"]},{"name":"a-provider","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["x.test","hub.test/%74eam"]}]}`
 	c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": secretFor("hub.test")}}, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "good"))
 	wellFormed(t, failure(image, "good"), got)
@@ -471,7 +471,7 @@ func gave(username, password string, keys ...string) provider.Answer {
 func withProviders(t *testing.T, n *node, host string, answers map[string]provider.Answer) *fakeProviders {
 	t.Helper()
 	hostfstest.Add(t, n.options.Root, map[string]string{"etc/p.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[
-		{"name":"one","matchImages":["` + host + `"]},{"name":"two","matchImages":["` + host + `/team"]},{"name":"three","matchImages":["other.test"]}]}`})
+		{"name":"one","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["` + host + `"]},{"name":"two","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["` + host + `/team"]},{"name":"three","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["other.test"]}]}`})
 	n.collector.Node = kubelet.New(kubelet.Options{Root: n.options.Root, ProviderConfig: "/etc/p.yaml"})
 	run := &fakeProviders{answers: answers}
 	n.collector.Providers = run
