@@ -41,24 +41,33 @@ func unmap(all []mapping) {
 type mapping struct{ start, end uintptr }
 
 // programMappings returns where a process, given by its directory in /proc, has mapped its
-// own program without the right to write: what is unmapped there can be read again (proc(5)).
+// own program as the file has it, so that what is unmapped there can be read again. Neither
+// may it be written, nor has it been: a linker of a program that is not static relocates a
+// part before it takes away the right to write (proc(5), Anonymous).
 func programMappings(process string) []mapping {
 	program, err := os.Readlink(process + "/exe")
 	if err != nil {
 		return nil
 	}
-	file, err := os.Open(process + "/maps") //nolint:gosec // a constant path
+	file, err := os.Open(process + "/smaps") //nolint:gosec // a constant path
 	if err != nil {
 		return nil
 	}
 	defer file.Close() //nolint:errcheck // was read only
 	var out []mapping
+	var m mapping
+	var ours bool
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var m mapping
-		var rights string
-		_, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &m.start, &m.end, &rights)
-		if err == nil && !strings.Contains(rights, "w") && strings.HasSuffix(lines.Text(), " "+program) {
-			out = append(out, m)
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) < 2:
+		case fields[0] == "Anonymous:":
+			if ours && fields[1] == "0" {
+				out = append(out, m)
+			}
+		case !strings.HasSuffix(fields[0], ":"): // the first line of a mapping
+			_, err := fmt.Sscanf(fields[0], "%x-%x", &m.start, &m.end)
+			ours = err == nil && !strings.Contains(fields[1], "w") && strings.HasSuffix(lines.Text(), " "+program)
 		}
 	}
 	return out
