@@ -110,15 +110,17 @@ func TestRecheck(t *testing.T) {
 			}, log: registry.Plain, path: "/v2/e2e/notice-hosts/", most: 12,
 		},
 	}
-	for _, r := range all {
-		if err := r.scenario.Break(t.Context(), shared.lab); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, step := range []func(*remedied, *testing.T){(*remedied).fails, (*remedied).isRemedied, (*remedied).isNoticed, (*remedied).recovers} {
-		for _, r := range all { // one after the other, so that all of them wait for the kubelet
-			step(r, t)
-		}
+	for _, r := range all { // at the same time: each is remedied when the kubelet has just begun to wait
+		t.Run(r.scenario.Name, func(t *testing.T) {
+			t.Parallel()
+			if err := r.scenario.Break(t.Context(), shared.lab); err != nil {
+				t.Fatal(err)
+			}
+			r.fails(t)
+			r.isRemedied(t)
+			r.isNoticed(t)
+			r.recovers(t)
+		})
 	}
 }
 
