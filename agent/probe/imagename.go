@@ -10,8 +10,8 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// login is what podwatch.ParseImage leaves of credentials before a host.
-const login = diagnosis.Redacted + "@"
+// userInfo is what podwatch.ParseImage leaves of credentials before a host.
+const userInfo = diagnosis.Redacted + "@"
 
 // wrong returns what is wrong with a reference, in words that repeat at most a
 // placeholder or a character of it; "" if it parses.
@@ -29,8 +29,8 @@ func wrong(image string) string {
 	}
 	return cmp.Or(
 		when(image == "", "it is empty"),
-		when(strings.Contains(image, "://"+login), "it begins with a URL's scheme and credentials"),
-		when(strings.Contains(image, login), "it begins with credentials"),
+		when(strings.Contains(image, "://"+userInfo), "it begins with a URL's scheme and credentials"),
+		when(strings.Contains(image, userInfo), "it begins with credentials"),
 		when(strings.Contains(image, "://"), "it begins with a URL's scheme"),
 		when(len(image) > longest, "it is longer than a name can be"),
 		placeholder(image),
@@ -170,7 +170,7 @@ func corrections(image string) []string {
 	for _, scheme := range []string{"https://", "http://", "docker://", "oci://"} {
 		s = strings.TrimPrefix(s, scheme)
 	}
-	if _, after, found := strings.Cut(s, login); found {
+	if _, after, found := strings.Cut(s, userInfo); found {
 		s = after
 	}
 	s = strings.Replace(strings.TrimRight(s, ":/@"), ":sha256:", "@sha256:", 1)
