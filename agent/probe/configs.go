@@ -32,20 +32,20 @@ const (
 type configs struct {
 	loaded    *share.Cache[struct{}, *nodeconfig.Config]
 	versions  *share.Cache[struct{}, *version]
-	endpoints *share.Cache[pulled, *sources]
+	endpoints *share.Cache[endpointsKey, *endpointsResult]
 	last      atomic.Pointer[version]
 }
 
-// pulled is what determines the endpoints of an image on a node.
-type pulled struct {
+// endpointsKey is what determines the endpoints of an image on a node.
+type endpointsKey struct {
 	namespace string
 	kind      diagnosis.Kind
 	image     string // as the pod has it
 	ref       string // one of the names that the runtime tries for it
 }
 
-// sources is the result of nodeconfig.Config.EndpointsFor.
-type sources struct {
+// endpointsResult is the result of nodeconfig.Config.EndpointsFor.
+type endpointsResult struct {
 	endpoints []registry.Endpoint
 	notices   []nodeconfig.Notice
 	err       error
@@ -59,7 +59,7 @@ func newConfigs(now func() time.Time) *configs {
 		loaded:   share.New[struct{}](1, share.For[*nodeconfig.Config](configLife), now),
 		versions: share.New[struct{}](1, share.For[*version](versionLife), now),
 
-		endpoints: share.New[pulled](maxEndpoints, share.For[*sources](endpointsLife), now),
+		endpoints: share.New[endpointsKey](maxEndpoints, share.For[*endpointsResult](endpointsLife), now),
 	}
 }
 
@@ -73,11 +73,11 @@ func (c *configs) forget() {
 // endpointsFor is nodeconfig.Config.EndpointsFor for a failure's image under one of its
 // names, with the configuration as it is for the failure (configFor).
 func (c *configs) endpointsFor(ctx context.Context, config *nodeconfig.Config, f diagnosis.Failure, ref reference.Named) ([]registry.Endpoint, []nodeconfig.Notice, error) {
-	key := pulled{f.Namespace, f.Kind, f.Image, ref.String()}
+	key := endpointsKey{f.Namespace, f.Kind, f.Image, ref.String()}
 	// There is no error: reading the files is quick, and ignores the end of ctx.
-	s, _ := c.endpoints.Get(context.WithoutCancel(ctx), key, func(ctx context.Context) (*sources, error) {
+	s, _ := c.endpoints.Get(context.WithoutCancel(ctx), key, func(ctx context.Context) (*endpointsResult, error) {
 		endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
-		return &sources{endpoints, notices, err}, nil
+		return &endpointsResult{endpoints, notices, err}, nil
 	})
 	return slices.Clone(s.endpoints), slices.Clone(s.notices), s.err
 }
