@@ -134,6 +134,7 @@ func TestEveryCauseIsSaid(t *testing.T) {
 				checkSentence(t, Clip(x.summary(e.Cause), SummaryLimit))
 				lines := x.remedy(e.Cause)
 				checkRemedy(t, lines)
+				checkPromise(t, lines)
 				if strings.TrimLeft(strings.Join(lines, ""), "# ") == "" {
 					t.Errorf("%s, %s of %s: no remedy", e.Cause, kind, owner)
 				}

@@ -610,6 +610,7 @@ func TestScenarios(t *testing.T) {
 		t.Run(s.name(), func(t *testing.T) {
 			v := Diagnose(s.failure, s.evidence)
 			checkVerdict(t, v)
+			checkPromise(t, v.Remedy)
 			for i, want := range s.details {
 				switch got := Detail(s.failure, &s.evidence[i]); {
 				case got == want:

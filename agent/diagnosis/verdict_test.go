@@ -82,6 +82,12 @@ func checkRemedy(t testing.TB, lines []string) {
 			t.Errorf("nothing is quoted behind a word: %q", line)
 		}
 	}
+}
+
+// checkPromise asserts that a comment that announces a command is followed by one. A
+// hostile name that ends a comment may be a colon itself, and is no promise.
+func checkPromise(t testing.TB, lines []string) {
+	t.Helper()
 	if last := lines[len(lines)-1]; strings.HasPrefix(last, "#") && strings.HasSuffix(last, ":") {
 		t.Errorf("the remedy promises a command and has none: %q", lines)
 	}
