@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -42,26 +43,17 @@ func (e *Error) Unwrap() error { return e.err }
 // IsDown reports whether the runtime could not be asked at all, so that nothing
 // is known about the image.
 func IsDown(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && (e.Kind == KindDown || e.Kind == KindTimeout || e.Kind == KindNotReady)
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.Kind == KindDown || e.Kind == KindTimeout || e.Kind == KindNotReady)
 }
 
 func callError(op string, err error) *Error {
 	code := status.Code(err)
-	return &Error{Op: op, Kind: kindOf(code), Code: code, err: err}
+	return &Error{Op: op, Kind: cmp.Or(kinds[code], KindFailed), Code: code, err: err}
 }
 
-func kindOf(code codes.Code) Kind {
-	switch code {
-	case codes.Unavailable, codes.PermissionDenied:
-		return KindDown
-	case codes.DeadlineExceeded:
-		return KindTimeout
-	case codes.Canceled:
-		return KindCanceled
-	case codes.Unimplemented:
-		return KindUnimplemented
-	default:
-		return KindFailed
-	}
+// kinds are the kinds of errors by their codes; of any other code it is KindFailed.
+var kinds = map[codes.Code]Kind{ //nolint:gochecknoglobals // never written
+	codes.Unavailable: KindDown, codes.PermissionDenied: KindDown, codes.DeadlineExceeded: KindTimeout,
+	codes.Canceled: KindCanceled, codes.Unimplemented: KindUnimplemented,
 }

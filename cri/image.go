@@ -18,8 +18,6 @@ const maxOtherNames = 5
 // response (as CRI demands) or the code NotFound. Errors are of type *Error and mean
 // that nothing is known.
 func (r *Runtime) Image(ctx context.Context, ref string) (id string, present bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	resp, err := r.images.ImageStatus(ctx, &runtime.ImageStatusRequest{Image: &runtime.ImageSpec{Image: ref}})
 	if err != nil && !notFound(err) {
 		return "", false, callError("ImageStatus", err)
@@ -40,8 +38,6 @@ func (r *Runtime) OtherNames(ctx context.Context, ref string) ([]string, error) 
 	if err != nil {
 		return nil, nil //nolint:nilerr // no name, so no other name
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	resp, err := r.images.ListImages(ctx, &runtime.ListImagesRequest{})
 	if err != nil {
 		return nil, callError("ListImages", err)

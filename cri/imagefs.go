@@ -16,8 +16,6 @@ const maxDirectories = 32
 // graph root for CRI-O. It leaves out paths that are not absolute. Errors are of type
 // *Error.
 func (r *Runtime) ImageDirectories(ctx context.Context) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	resp, err := r.images.ImageFsInfo(ctx, &runtime.ImageFsInfoRequest{})
 	if err != nil {
 		return nil, callError("ImageFsInfo", err)

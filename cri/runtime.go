@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"path"
 	"path/filepath"
@@ -74,6 +75,8 @@ func dialOptions(path string) []grpc.DialOption {
 		// An own dialer also ignores the proxy settings in the environment.
 		grpc.WithContextDialer(dial),
 		grpc.WithAuthority("localhost"),
+		grpc.WithDefaultServiceConfig(fmt.Sprintf(
+			`{"methodConfig": [{"name": [{"service": "runtime.v1.RuntimeService"}, {"service": "runtime.v1.ImageService"}], "timeout": "%gs"}]}`, callTimeout.Seconds())),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: maxBackoff},
@@ -88,8 +91,6 @@ func (r *Runtime) Close() error { return r.conn.Close() }
 // Version returns the runtime's name ("containerd", "cri-o") and version as it
 // reports them. Errors are of type *Error.
 func (r *Runtime) Version(ctx context.Context) (name, version string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	resp, err := r.runtime.Version(ctx, &runtime.VersionRequest{})
 	if err != nil {
 		return "", "", callError("Version", err)
@@ -101,8 +102,6 @@ func (r *Runtime) Version(ctx context.Context) (name, version string, err error)
 // condition. NetworkReady does not matter, because images are pulled through
 // the node's own network. Errors are of type *Error.
 func (r *Runtime) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	resp, err := r.runtime.Status(ctx, &runtime.StatusRequest{})
 	if err != nil {
 		return callError("Status", err)
@@ -119,8 +118,6 @@ func (r *Runtime) Ready(ctx context.Context) error {
 // runtime's own settings have it; "" where it does not say. Errors are of type
 // *Error.
 func (r *Runtime) SandboxImage(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	resp, err := r.runtime.Status(ctx, &runtime.StatusRequest{Verbose: true})
 	if err != nil {
 		return "", callError("Status", err)
@@ -137,3 +134,19 @@ func (r *Runtime) SandboxImage(ctx context.Context) (string, error) {
 }
 
 func notFound(err error) bool { return status.Code(err) == codes.NotFound }
+
+// Connect returns a connection to a runtime's socket for calls other than
+// CRI's: containerd serves its own API on the same socket. The endpoint is as
+// in Dial. It does not connect yet, so an error always means an invalid
+// endpoint.
+func Connect(endpoint string) (*grpc.ClientConn, error) {
+	path, err := SocketPath(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+path, dialOptions(path)...)
+	if err != nil {
+		return nil, fmt.Errorf("container runtime at %s: %w", path, err)
+	}
+	return conn, nil
+}

@@ -55,8 +55,6 @@ type Sandbox struct {
 // Fields that the runtime does not report, or reports in an unknown form, are
 // empty. Errors are ErrNoSandbox, ErrSandboxNotReady or of type *Error.
 func (r *Runtime) Sandbox(ctx context.Context, podUID string) (Sandbox, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	id, err := r.sandboxID(ctx, podUID)
 	if err != nil {
 		return Sandbox{}, err

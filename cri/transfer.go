@@ -59,8 +59,6 @@ type StoredBlob struct {
 // SandboxReady reports whether a pod has a sandbox that is ready. podUID is as
 // in Sandbox. Errors are of type *Error.
 func (r *Runtime) SandboxReady(ctx context.Context, podUID string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	_, err := r.sandboxID(ctx, podUID)
 	if errors.Is(err, ErrNoSandbox) || errors.Is(err, ErrSandboxNotReady) {
 		return false, nil
