@@ -3,10 +3,13 @@ package scratchpull
 import (
 	"context"
 	"fmt"
+	"time"
 
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	namespacesapi "github.com/containerd/containerd/api/services/namespaces/v1"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -40,13 +43,6 @@ func (p *Puller) checkImage(ctx context.Context, t target) error {
 	return nil
 }
 
-// reader returns a function that reads manifests from the namespace.
-func (p *Puller) reader(ctx context.Context) func(digest.Digest, int64) ([]byte, error) {
-	return func(d digest.Digest, size int64) ([]byte, error) {
-		return content.ReadBlob(p.inNamespace(ctx), manifestsOnly{p.content}, ocispec.Descriptor{Digest: d, Size: size})
-	}
-}
-
 // manifestsOnly provides only content that is small enough for a manifest.
 type manifestsOnly struct{ content.Provider }
 
@@ -61,4 +57,32 @@ func (m manifestsOnly) ReaderAt(ctx context.Context, d ocispec.Descriptor) (cont
 		return nil, fmt.Errorf("%s is too large for a manifest", d.Digest)
 	}
 	return r, nil
+}
+
+// onNode returns which of the blobs another namespace held before the pull
+// started: with the sharing policy "shared" they are not fetched again. Errors
+// count as absent, because the pull's result does not depend on it.
+func (p *Puller) onNode(ctx context.Context, digests []digest.Digest, begun time.Time) map[digest.Digest]bool {
+	had := map[digest.Digest]bool{}
+	if len(digests) == 0 {
+		return had
+	}
+	all, err := p.namespaces.List(ctx, &namespacesapi.ListNamespacesRequest{})
+	if err != nil {
+		return had
+	}
+	var filters []string
+	for _, d := range digests {
+		filters = append(filters, "digest=="+d.String())
+	}
+	for _, ns := range all.GetNamespaces() {
+		if ns.GetName() == p.namespace {
+			continue
+		}
+		_ = p.content.Walk(namespaces.WithNamespace(ctx, ns.GetName()), func(i content.Info) error {
+			had[i.Digest] = had[i.Digest] || i.CreatedAt.Before(begun)
+			return nil
+		}, filters...)
+	}
+	return had
 }

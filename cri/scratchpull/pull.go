@@ -10,13 +10,18 @@ import (
 	"time"
 
 	transferapi "github.com/containerd/containerd/api/services/transfer/v1"
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/streaming"
+	streamingproxy "github.com/containerd/containerd/v2/core/streaming/proxy"
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/containerd/v2/core/transfer/image"
 	transferproxy "github.com/containerd/containerd/v2/core/transfer/proxy"
 	"github.com/containerd/containerd/v2/core/transfer/registry"
 	"github.com/containerd/log"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -54,9 +59,13 @@ func (p *Puller) pull(ctx context.Context, t target, g *guard) (Result, error) {
 	if err != nil {
 		return Result{}, callError(ctx, "Create lease", err)
 	}
-	track := newTracker(p.reader(ctx), t.Progress)
+	track := newTracker(func(d digest.Digest, size int64) ([]byte, error) {
+		return content.ReadBlob(p.inNamespace(ctx), manifestsOnly{p.content}, ocispec.Descriptor{Digest: d, Size: size})
+	}, t.Progress)
 	err = p.transfer(ctx, t, lease.ID, true, track, g)
-	if cannotUnpack(err) {
+	// A transfer service that is not configured to unpack for the platform and snapshotter
+	// says so before it fetches anything (core/unpack, NewUnpacker), in 1.7 and 2.4 alike.
+	if err != nil && strings.Contains(err.Error(), "unable to initialize unpacker") {
 		err = p.transfer(ctx, t, lease.ID, false, track, g)
 	}
 	if err == nil {
@@ -82,7 +91,8 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	ctx = withoutLog(leases.WithLease(p.inNamespace(ctx), lease))
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	streams := newStreams(alive, p.conn)
+	creator := streamingproxy.NewStreamCreator(p.conn)
+	streams := &streams{create: func(id string) (streaming.Stream, error) { return creator.Create(alive, id) }}
 	ctx, stop := context.WithCancelCause(ctx)
 	// Not a deadline: containerd would know it and could report it early.
 	defer time.AfterFunc(p.limits.Time, func() { stop(stopped{why: StoppedTimeout}) }).Stop()
@@ -98,7 +108,9 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	client := &recordingClient{TransferClient: transferapi.NewTransferClient(p.conn)}
 	err = transferproxy.NewTransferrer(client, streams).Transfer(ctx, from, p.destination(t, unpack), transfer.WithProgress(func(e transfer.Progress) {
 		track.event(e)
-		p.checkSize(track, stop)
+		if bytes, _, tooMany := track.remaining(); tooMany || bytes > p.limits.Bytes {
+			stop(stopped{why: StoppedTooLarge})
+		}
 	}))
 	cause := context.Cause(ctx)
 	streams.settle(client.settleTimeout(track))
@@ -200,20 +212,6 @@ func (p *Puller) checkSpace(track *tracker) error {
 		return stopped{StoppedLowSpace, free}
 	}
 	return nil
-}
-
-// checkSize ends the pull of an image that is too large.
-func (p *Puller) checkSize(track *tracker, stop context.CancelCauseFunc) {
-	if bytes, _, tooMany := track.remaining(); tooMany || bytes > p.limits.Bytes {
-		stop(stopped{why: StoppedTooLarge})
-	}
-}
-
-// cannotUnpack reports whether the transfer service is not configured to unpack
-// for the platform and snapshotter. It finds that out before it fetches
-// anything (core/unpack, NewUnpacker), in 1.7 and 2.4 alike.
-func cannotUnpack(err error) bool {
-	return err != nil && strings.Contains(err.Error(), "unable to initialize unpacker")
 }
 
 // pullError converts the error of a transfer to the package's own.

@@ -16,8 +16,12 @@ import (
 	contentproxy "github.com/containerd/containerd/v2/core/content/proxy"
 	"github.com/containerd/containerd/v2/core/leases"
 	leasesproxy "github.com/containerd/containerd/v2/core/leases/proxy"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/distribution/reference"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/whypull/whypull/cri"
 )
@@ -53,13 +57,6 @@ type Limits struct {
 	Idle time.Duration
 }
 
-func (l Limits) check() error {
-	if l.Bytes <= 0 || l.Time <= 0 || l.Free == nil {
-		return errors.New("limits of size, time and free space are required")
-	}
-	return nil
-}
-
 // Puller pulls images in its own namespace, one at a time. It is safe for
 // concurrent use.
 type Puller struct {
@@ -79,8 +76,8 @@ type Puller struct {
 // everything in it is removed; "" means DefaultNamespace. New does not connect;
 // its errors are about the arguments.
 func New(socket, namespace string, limits Limits) (*Puller, error) {
-	if err := limits.check(); err != nil {
-		return nil, err
+	if limits.Bytes <= 0 || limits.Time <= 0 || limits.Free == nil {
+		return nil, errors.New("limits of size, time and free space are required")
 	}
 	limits.Poll = cmp.Or(limits.Poll, time.Second/2)
 	limits.Idle = cmp.Or(limits.Idle, time.Second)
@@ -117,10 +114,11 @@ func (p *Puller) Close() error { return p.conn.Close() }
 // Any other error means that nothing is known about the image: ErrUnsupported,
 // ErrInterrupted, the context's error, an *Error of another call.
 func (p *Puller) Pull(ctx context.Context, request Request) (Result, error) {
-	t, err := request.parse()
+	named, err := reference.ParseDockerRef(request.Ref) // like CRI, it drops a tag before a digest
 	if err != nil {
-		return Result{}, err
+		return Result{}, fmt.Errorf("image reference: %w", err)
 	}
+	t := target{request, named}
 	release, err := p.acquire(ctx)
 	if err != nil {
 		return Result{}, err
@@ -182,4 +180,29 @@ func (p *Puller) lowSpace(more int64) (free uint64, low bool, err error) {
 	}
 	needed := uint64(max(more, 0))
 	return free, free < p.limits.Floor || free-p.limits.Floor < needed, nil
+}
+
+// supports returns ErrUnsupported unless the runtime pulls this as it would for
+// the kubelet. In doubt it is unsupported.
+func (p *Puller) supports(ctx context.Context, t target) error {
+	answer, err := p.version.Version(ctx, &emptypb.Empty{})
+	if err != nil {
+		return callError(ctx, "Version", err)
+	}
+	v, err := version.ParseGeneric(answer.GetVersion()) // such as "v2.1.5-k3s1.33", "1.7.28~ds1"
+	switch {
+	case err != nil || v.LessThan(version.MajorMinor(1, 7)):
+		return fmt.Errorf("containerd %q: %w", answer.GetVersion(), ErrUnsupported)
+	case v.Major() == 1 && !needsNoConfig(t):
+		return fmt.Errorf("containerd %d.%d does not read hosts.toml in its transfer service: %w", v.Major(), v.Minor(), ErrUnsupported)
+	}
+	return nil
+}
+
+// needsNoConfig reports whether a pull needs no registry configuration: 1.7's
+// service reads none and uses https only, whereas CRI also tries http for a
+// registry on localhost.
+func needsNoConfig(t target) bool {
+	local, err := docker.MatchLocalhost(reference.Domain(t.named))
+	return t.HostsDir == "" && err == nil && !local
 }

@@ -2,9 +2,9 @@ package scratchpull
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/whypull/whypull/cri/credential"
 )
@@ -38,12 +38,45 @@ type target struct {
 	named reference.Named
 }
 
-// parse parses a request. It normalizes the reference like CRI, which drops a
-// tag before a digest (distribution/reference, ParseDockerRef).
-func (r Request) parse() (target, error) {
-	named, err := reference.ParseDockerRef(r.Ref)
-	if err != nil {
-		return target{}, fmt.Errorf("image reference: %w", err)
-	}
-	return target{Request: r, named: named}, nil
+// Stop is why this package ended a pull. It says nothing about the image.
+type Stop string
+
+// The reasons.
+const (
+	NotStopped      Stop = ""         // the pull was not ended early
+	StoppedTooLarge Stop = "TooLarge" // the image is larger than Limits.Bytes
+	StoppedLowSpace Stop = "LowSpace" // free space would have fallen below Limits.Floor
+	StoppedTimeout  Stop = "Timeout"  // Limits.Time has passed
+	StoppedIdle     Stop = "Idle"     // nothing was received for Limits.Idle
+	StoppedGaveWay  Stop = "GaveWay"  // the kubelet needs the runtime's downloads, possibly before the pull started
+)
+
+// Blob is a part of the image.
+type Blob struct {
+	Digest digest.Digest
+	// Kind is index, manifest, config, layer, or other.
+	Kind string
+	// Size is the size in its descriptor, Fetched how much has been received;
+	// in bytes.
+	Size, Fetched int64
+	// Done reports whether the runtime has all of it.
+	Done bool
+}
+
+// Result is how a pull went, whether or not it succeeded.
+type Result struct {
+	// Begun reports whether the runtime has begun to pull.
+	Begun   bool
+	Stopped Stop
+	// Bytes is the compressed size of the image as far as it is known: of all
+	// parts that its manifests list for the platform.
+	Bytes int64
+	// Fetched is how many bytes came from the registry. What another namespace
+	// had before the pull, and was not seen arriving, did not. (With the sharing
+	// policy "isolated", a small blob may have been fetched too quickly to be
+	// seen.)
+	Fetched int64
+	// Free is the free space when StoppedLowSpace ended the pull or prevented
+	// it, and Floor is the space that had to remain; in bytes.
+	Free, Floor uint64
 }

@@ -7,9 +7,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/streaming"
-	streamingproxy "github.com/containerd/containerd/v2/core/streaming/proxy"
 	"github.com/containerd/typeurl/v2"
-	"google.golang.org/grpc"
 )
 
 // streams are the streams of one transfer, for credentials and for progress.
@@ -20,12 +18,6 @@ type streams struct {
 	create  func(id string) (streaming.Stream, error)
 	mu      sync.Mutex
 	watched []*watched
-}
-
-// newStreams returns streams that end with ctx.
-func newStreams(ctx context.Context, conn grpc.ClientConnInterface) *streams {
-	creator := streamingproxy.NewStreamCreator(conn)
-	return &streams{create: func(id string) (streaming.Stream, error) { return creator.Create(ctx, id) }}
 }
 
 // Create implements streaming.StreamCreator.

@@ -3,6 +3,7 @@ package scratchpull
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -185,4 +186,14 @@ func (t *tracker) digests() []digest.Digest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Sorted(maps.Keys(t.blobs))
+}
+
+// addSizes adds untrusted sizes: negative ones count as zero, and the sum
+// saturates.
+func addSizes(a, b int64) int64 {
+	a, b = max(a, 0), max(b, 0)
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }

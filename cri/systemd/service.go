@@ -17,19 +17,15 @@ const (
 	maxEnvironmentFiles = 64
 )
 
-// unitDirs returns the directories of system units, the one with the highest
+// unitDirs are the directories of system units, the one with the highest
 // precedence first (systemd.unit(5)).
-func unitDirs() []string {
-	return []string{
-		"/etc/systemd/system", "/run/systemd/system",
-		"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
-	}
+var unitDirs = []string{ //nolint:gochecknoglobals // never written
+	"/etc/systemd/system", "/run/systemd/system",
+	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
 }
 
-// managerDirs returns the directories of system.conf in the same order.
-func managerDirs() []string {
-	return []string{"/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"}
-}
+// managerDirs are the directories of system.conf in the same order.
+var managerDirs = []string{"/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"} //nolint:gochecknoglobals // never written
 
 // Service holds a service's settings from the node's files.
 type Service struct {
@@ -47,11 +43,11 @@ type Service struct {
 // and the manager's configuration. It skips files that cannot be read.
 func ReadService(host hostfs.FS, name string) Service {
 	s := Service{host: host, name: name}
-	for _, file := range managerFiles(host) {
+	for _, file := range append(first(host, managerDirs, "system.conf"), host.DropIns(managerDirs, []string{"system.conf.d"})...) {
 		s.read(file, "Manager")
 	}
 	s.texts = nil
-	s.files = unitFiles(host, name)
+	s.files = append(first(host, unitDirs, name+".service"), host.DropIns(unitDirs, dropInDirs(name))...)
 	for _, file := range s.files {
 		s.read(file, "Service")
 	}
@@ -73,12 +69,6 @@ func (s Service) Texts() []string {
 	return out
 }
 
-// unitFiles returns the files of a unit in the order in which systemd reads
-// them: the unit file, then the drop-ins by name.
-func unitFiles(host hostfs.FS, unit string) []string {
-	return append(first(host, unitDirs(), unit+".service"), host.DropIns(unitDirs(), dropInDirs(unit))...)
-}
-
 // dropInDirs returns the names of the directories of a unit's drop-ins: its
 // own, those of its prefixes ("k3s-.service.d"), and that of all services.
 func dropInDirs(unit string) []string {
@@ -87,10 +77,6 @@ func dropInDirs(unit string) []string {
 		names = append(names, unit[:i+1]+".service.d")
 	}
 	return append(names, "service.d")
-}
-
-func managerFiles(host hostfs.FS) []string {
-	return append(first(host, managerDirs(), "system.conf"), host.DropIns(managerDirs(), []string{"system.conf.d"})...)
 }
 
 // first returns the file from the first directory that has it.
