@@ -56,7 +56,7 @@ func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []No
 	for _, f := range files {
 		root = cmp.Or(f.config.Root, root)
 		images := f.config.images(v, common)
-		if f.ignoredSection(images) {
+		if len(table(images, "registry")) == 0 && f.config.setsRegistries() {
 			notices = append(notices, Notice{Kind: NoticeSectionIgnored, Path: f.name})
 		}
 		if len(table(images, "registry")) > 0 {
@@ -82,10 +82,8 @@ func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []No
 // is missing, and where it is empty in a file that is migrated (plugins/cri/images,
 // migrateConfig), in both cases beside mirrors too.
 func presetPath(images map[string]any, migrated bool) {
-	registry := maps.Clone(table(images, "registry"))
-	if registry == nil {
-		registry = map[string]any{}
-	}
+	registry := map[string]any{}
+	maps.Copy(registry, table(images, "registry"))
 	if value, set := registry["config_path"]; !set || migrated && value == "" {
 		registry["config_path"] = defaultConfigPath
 	}
@@ -149,8 +147,8 @@ func readTOML(fs hostfs.FS, name string, into any) error {
 
 // lineOf returns the line in an error of the TOML decoder; 0 if it has none.
 func lineOf(err error) int {
-	var decode *toml.DecodeError
-	if !errors.As(err, &decode) {
+	decode, ok := errors.AsType[*toml.DecodeError](err)
+	if !ok {
 		return 0
 	}
 	line, _ := decode.Position()
@@ -222,12 +220,10 @@ func (c configFile) images(v runtimeVersion, common int) map[string]any {
 	if len(old) == 0 && c.Version < 2 {
 		old = table(c.Plugins, pluginV1)
 	}
-	images = maps.Clone(images)
-	if images == nil {
-		images = map[string]any{}
-	}
-	maps.Copy(images, flatten(old))
-	return images
+	both := map[string]any{}
+	maps.Copy(both, images)
+	maps.Copy(both, flatten(old))
+	return both
 }
 
 // oldPlugin returns the name of the CRI plugin's section for containerd 1.x.
@@ -282,7 +278,7 @@ func newSettings(images map[string]any) (settings, error) {
 	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)
 	return settings{
 		registry: credential.Redact(registry), sandboxImage: sandbox,
-		localPull: registry.isLegacy() ||
+		localPull: len(registry.Mirrors) > 0 || len(registry.Configs) > 0 || len(registry.Auths) > 0 ||
 			images["use_local_image_pull"] == true ||
 			images["disable_snapshot_annotations"] == false ||
 			images["discard_unpacked_layers"] == true ||

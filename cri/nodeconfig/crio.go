@@ -199,8 +199,7 @@ func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoi
 		host := reference.Domain(ref)
 		notices = slices.Concat(policy, notices, c.ofDocker(host), c.unreadDropIn(host))
 	}()
-	err = c.withRegistries(func(sys *types.SystemContext) error {
-		var err error
+	err = c.withRegistries(func(sys *types.SystemContext) (err error) {
 		endpoints, notices, err = c.pullSources(sys, ref)
 		return err
 	})
@@ -210,10 +209,7 @@ func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoi
 		e, found, err := c.crioEndpoint(ref, sysregistriesv2.PullSource{Reference: ref})
 		return []registry.Endpoint{e}, found, err
 	}
-	if err != nil {
-		return nil, notices, err
-	}
-	return endpoints, notices, nil
+	return endpoints, notices, err
 }
 
 func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (endpoints []registry.Endpoint, notices []Notice, err error) {

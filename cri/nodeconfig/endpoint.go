@@ -38,7 +38,7 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 	switch {
 	case c.opts.isDocker():
 		find = c.dockerEndpoints
-	case c.usesMirrors():
+	case c.unset && c.settings.pullsLocally(c.version): // by registry.mirrors and .configs (registryHosts)
 		find = c.legacyEndpoints
 	}
 	endpoints, notices, err := find(ctx, host)
@@ -170,7 +170,7 @@ func (c *Config) applyHostsFile(endpoints []registry.Endpoint, hidden []hiddenFi
 }
 
 func (c *Config) configure(ctx context.Context, host, dir string, v view, invalid *recordedError) ([]registry.Endpoint, error) {
-	set := newClients(c.pool)
+	set := &clients{pool: c.pool, transports: map[*http.Client]*http.Transport{}}
 	hosts, err := config.ConfigureHosts(withLogger(ctx, invalid), config.HostOptions{
 		HostDir:      v.hostDir,
 		UpdateClient: set.update,
@@ -280,10 +280,6 @@ type clients struct {
 	transports map[*http.Client]*http.Transport
 }
 
-func newClients(pool *x509.CertPool) *clients {
-	return &clients{pool: pool, transports: map[*http.Client]*http.Transport{}}
-}
-
 // update is a config.UpdateClientFunc: it is called for the default client, then for
 // every host with its own client.
 func (s *clients) update(client *http.Client) error {
@@ -324,4 +320,27 @@ func withLogger(ctx context.Context, hook logrus.Hook) context.Context {
 	logger.SetLevel(logrus.ErrorLevel)
 	logger.AddHook(hook)
 	return log.WithLogger(ctx, logrus.NewEntry(logger))
+}
+
+// TransferDir reports whether containerd's transfer service, called by a client other than
+// CRI, pulls from the same endpoints as CRI, and returns the directory of hosts.toml files
+// to pass to it; "" for none. The service does not know legacy mirrors, configs and auths;
+// before 2.0 it does not read hosts.toml, so nothing may be configured for the endpoints.
+func (c *Config) TransferDir(endpoints []registry.Endpoint) (dir string, same bool) {
+	v := c.version
+	if c.opts.isCRIO() || c.settings.localPull || !v.atLeast(1, 7) || c.opts.CertsDir == "" && c.unseen() {
+		return "", false
+	}
+	for _, e := range endpoints {
+		if e.NodeCredential != nil || !v.atLeast(2, 0) && (e.Source != "" || e.Scheme == "http" || e.HTTPFallback) {
+			return "", false
+		}
+	}
+	if !v.atLeast(2, 0) {
+		return "", true
+	}
+	if !v.atLeast(2, 1) && len(c.dirs) > 1 { // CRI searches each of them, the service none
+		return "", false
+	}
+	return strings.Join(c.dirs, ":"), true
 }

@@ -101,7 +101,11 @@ func edit(doc []byte, names []string, editsOf func(host string, key *unstable.No
 	if parser.Error() != nil || len(edits) == 0 {
 		return doc, false
 	}
-	return apply(doc, edits), true
+	doc = slices.Clone(doc)
+	for _, e := range slices.Backward(edits) {
+		doc = slices.Replace(doc, int(e.offset), int(e.offset+e.length), []byte(e.text)...)
+	}
+	return doc, true
 }
 
 // hostOf returns the host[:port] of a key's table; "" for the root.
@@ -156,15 +160,6 @@ func texts(n *unstable.Node, found []*unstable.Node) []*unstable.Node {
 		}
 	}
 	return found
-}
-
-// apply applies edits, which must be in document order.
-func apply(doc []byte, edits []replacement) []byte {
-	doc = slices.Clone(doc)
-	for _, e := range slices.Backward(edits) {
-		doc = slices.Replace(doc, int(e.offset), int(e.offset+e.length), []byte(e.text)...)
-	}
-	return doc
 }
 
 // quote returns a TOML string. Go's %q has escapes that TOML lacks.

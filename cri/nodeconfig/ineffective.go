@@ -107,12 +107,6 @@ func oneWord(text string) bool {
 	return false
 }
 
-// ignoredSection reports whether a file of containerd's has the registry's settings
-// in the section of a plugin whose name is of another version of the file.
-func (f importedFile) ignoredSection(used map[string]any) bool {
-	return len(table(used, "registry")) == 0 && f.config.setsRegistries()
-}
-
 // setsRegistries reports whether a file has the registry's settings under any of the
 // plugin's names.
 func (c configFile) setsRegistries() bool {

@@ -79,10 +79,6 @@ func decodeRegistry(registry map[string]any) (registrySettings, error) {
 // header returns a copy of the header for all hosts.
 func (r registrySettings) header() http.Header { return http.Header(r.Headers).Clone() }
 
-func (r registrySettings) isLegacy() bool {
-	return len(r.Mirrors) > 0 || len(r.Configs) > 0 || len(r.Auths) > 0
-}
-
 // withAuths merges "auths" into "configs", over which they take precedence (ValidateImageConfig).
 func (r registrySettings) withAuths() registrySettings {
 	for _, endpoint := range slices.Sorted(maps.Keys(r.Auths)) {
@@ -116,12 +112,6 @@ func (s settings) contradicts(v runtimeVersion) bool {
 		!v.atLeast(2, 0) && slices.ContainsFunc(slices.Collect(maps.Values(s.registry.Reveal().Configs)), hasTLS)
 }
 
-// usesMirrors reports whether endpoints come from registry.mirrors and .configs: the CRI
-// plugin pulls itself and has no config_path (registryHosts).
-func (c *Config) usesMirrors() bool {
-	return c.unset && c.settings.pullsLocally(c.version)
-}
-
 // legacyEndpoints returns the endpoints like registryHosts of the CRI plugin
 // (internal/cri/server/images/image_pull.go; pkg/cri/server in 1.x).
 func (c *Config) legacyEndpoints(_ context.Context, host string) ([]registry.Endpoint, []Notice, error) {
@@ -132,10 +122,8 @@ func (c *Config) legacyEndpoints(_ context.Context, host string) ([]registry.End
 	if err != nil {
 		return nil, nil, invalid(err)
 	}
-	var (
-		endpoints []registry.Endpoint
-		notices   []Notice
-	)
+	var endpoints []registry.Endpoint
+	var notices []Notice
 	for _, u := range urls {
 		e, hidden, err := c.legacyEndpoint(host, u)
 		if err != nil {

@@ -77,10 +77,5 @@ func (c *Config) misplacedIn(root, host string) []Notice {
 
 // mentions reports whether a hosts.toml has an address of a host[:port].
 func mentions(text, host string) bool {
-	for _, end := range []string{`"`, "'", "/"} {
-		if strings.Contains(text, host+end) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{`"`, "'", "/"}, func(end string) bool { return strings.Contains(text, host+end) })
 }

@@ -18,12 +18,6 @@ type knownVersions struct {
 	major, oldest, newest int
 }
 
-func runtimesKnown() []knownVersions {
-	return []knownVersions{
-		{RuntimeContainerd, 1, 6, 7}, {RuntimeContainerd, 2, 0, 4}, {RuntimeCRIO, 1, 20, 37},
-	}
-}
-
 // newestPatch is a patch that is newer than every released one.
 const newestPatch = ".999"
 
@@ -34,7 +28,7 @@ func ParseRuntime(s string) (name, version string, err error) {
 	name, version, _ = strings.Cut(s, "=")
 	major, minor, patch, valid := numbers(version)
 	var ranges []string
-	for _, k := range runtimesKnown() {
+	for _, k := range []knownVersions{{RuntimeContainerd, 1, 6, 7}, {RuntimeContainerd, 2, 0, 4}, {RuntimeCRIO, 1, 20, 37}} {
 		if k.name != name {
 			continue
 		}

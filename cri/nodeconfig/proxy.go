@@ -32,7 +32,7 @@ func (c *Config) environment() environment {
 		service := systemd.ReadService(c.fs, unit)
 		if files := service.Files(); len(files) > 0 {
 			env := forContainerd(unit, service.Environment())
-			return environment{env, cmp.Or(env.FileOf(proxyVariables()...), files[0]), false}
+			return environment{env, cmp.Or(env.FileOf("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"), files[0]), false}
 		}
 	}
 	return environment{}
@@ -49,10 +49,6 @@ func (env environment) proxy() registry.ProxyFunc {
 	}
 	choose := config.ProxyFunc()
 	return func(req *http.Request) (*url.URL, error) { return choose(req.URL) }
-}
-
-func proxyVariables() []string {
-	return []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"}
 }
 
 // ProxyKnown reports whether the runtime's proxies are known: from Options.Proxy, the

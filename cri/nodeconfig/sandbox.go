@@ -3,46 +3,32 @@ package nodeconfig
 // SandboxImage returns the sandbox (pause) image in the node's configuration, or else the
 // default of the runtime's version; "" if neither is known.
 func (c *Config) SandboxImage() string {
-	switch {
-	case c.opts.isCRIO() && c.crio.PauseImage != "":
-		return c.crio.PauseImage
-	case c.opts.isCRIO():
-		return crioSandboxImage(c.version)
-	case c.settings.sandboxImage != "":
-		return c.settings.sandboxImage
+	own, pauses := c.settings.sandboxImage, containerdPauses
+	if c.opts.isCRIO() {
+		own, pauses = c.crio.PauseImage, crioPauses
 	}
-	return containerdSandboxImage(c.version)
-}
-
-const pauseImage = "registry.k8s.io/pause:"
-
-// crioSandboxImage returns CRI-O's default (pkg/config, DefaultPauseImage).
-func crioSandboxImage(v runtimeVersion) string {
-	switch {
-	case v.atLeast(1, 34):
-		return pauseImage + "3.10.1"
-	case v.atLeast(1, 31):
-		return pauseImage + "3.10"
-	case v.atLeast(1, 27):
-		return pauseImage + "3.9"
+	if own != "" {
+		return own
+	}
+	for _, p := range pauses {
+		if c.version.atLeast(p.major, p.minor) {
+			return "registry.k8s.io/pause:" + p.tag
+		}
 	}
 	return ""
 }
 
-// containerdSandboxImage returns containerd's default (internal/cri/config,
-// DefaultSandboxImage).
-func containerdSandboxImage(v runtimeVersion) string {
-	switch {
-	case v.atLeast(2, 3):
-		return pauseImage + "3.10.2"
-	case v.atLeast(2, 2):
-		return pauseImage + "3.10.1"
-	case v.atLeast(2, 0):
-		return pauseImage + "3.10"
-	case v.atLeast(1, 7):
-		return pauseImage + "3.8"
-	case v.atLeast(1, 6):
-		return pauseImage + "3.6"
-	}
-	return ""
+// pause is the tag of the default sandbox image from a version on.
+type pause struct {
+	major, minor uint
+	tag          string
 }
+
+// The defaults, the newest first: of CRI-O (pkg/config, DefaultPauseImage) and of containerd
+// (internal/cri/config, DefaultSandboxImage).
+//
+//nolint:gochecknoglobals // never written
+var (
+	crioPauses       = []pause{{1, 34, "3.10.1"}, {1, 31, "3.10"}, {1, 27, "3.9"}}
+	containerdPauses = []pause{{2, 3, "3.10.2"}, {2, 2, "3.10.1"}, {2, 0, "3.10"}, {1, 7, "3.8"}, {1, 6, "3.6"}}
+)

@@ -256,17 +256,13 @@ const (
 // harmless returns the part of an error's chain that cannot contain a secret, a URL or text
 // from a registry.
 func harmless(err error) error {
-	var (
-		dns    *net.DNSError
-		errno  syscall.Errno
-		refuse Refusal
-	)
-	switch {
-	case errors.As(err, &dns):
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns
-	case errors.As(err, &refuse):
-		return refuse
-	case errors.As(err, &errno):
+	}
+	if refusal, ok := errors.AsType[Refusal](err); ok {
+		return refusal
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
 	}
 	return contextError(err)

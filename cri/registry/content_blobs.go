@@ -177,7 +177,9 @@ func (i *inspection) unpackFlaw(ctx context.Context, m ocispec.Manifest, config 
 	if i.endpoint.Settings.NoDockerZstd && slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return d.MediaType == images.MediaTypeDockerSchema2LayerZstd }) {
 		return unsupported
 	}
-	if i.forgetsLayers(m) {
+	// containerd fetches layers once it has a config of a type that it knows (core/unpack,
+	// Unpack), and that of images of 2015 is none: it pulls the config alone.
+	if m.Config.MediaType == docker.LegacyConfigMediaType && knownLayers(m) > 0 && !i.endpoint.Settings.Pings {
 		return unsupported
 	}
 	if i.answer.Content.Artifact || i.answer.Content.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
@@ -194,13 +196,6 @@ func (i *inspection) unpackFlaw(ctx context.Context, m ocispec.Manifest, config 
 		return unsupported
 	}
 	return flaw{}
-}
-
-// forgetsLayers reports whether containerd pulls the config and none of the layers:
-// its unpacker fetches them once it has a config of a type that it knows (core/unpack,
-// Unpack), and the one of images of 2015 is none.
-func (i *inspection) forgetsLayers(m ocispec.Manifest) bool {
-	return m.Config.MediaType == docker.LegacyConfigMediaType && knownLayers(m) > 0 && !i.endpoint.Settings.Pings
 }
 
 // knownLayers returns the number of layers with a known layer type.

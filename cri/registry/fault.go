@@ -204,7 +204,7 @@ func tlsFault(err error) Fault {
 			return FaultTLSHandshakeFailed
 		}
 		return FaultHTTPSMismatch
-	case isAlert(err):
+	case hasOp(err, "remote error") || hasOp(err, "local error"):
 		return FaultTLSHandshakeFailed
 	}
 	return certificateFault(err)
@@ -222,9 +222,6 @@ func otherProtocol(err error) bool {
 	record, ok := errors.AsType[tls.RecordHeaderError](err)
 	return ok && !speaksRecords(record.RecordHeader) && string(record.RecordHeader[:]) != "HTTP/"
 }
-
-// isAlert reports whether the error is a TLS alert, by its operation, since its type is not exported.
-func isAlert(err error) bool { return hasOp(err, "remote error") || hasOp(err, "local error") }
 
 // alertOf returns what an alert says, by its text, since its type is not exported.
 func alertOf(err error) Alert {

@@ -472,14 +472,10 @@ func (c *conversation) orProxy(fault Fault) Fault {
 
 // blame records the certificate that an error is about.
 func (c *conversation) blame(err error) {
-	var (
-		verification *tls.CertificateVerificationError
-		invalid      x509.CertificateInvalidError
-	)
-	if errors.As(err, &verification) {
+	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		c.notes.presented(verification.UnverifiedCertificates)
 	}
-	if errors.As(err, &invalid) && invalid.Cert != nil {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Cert != nil {
 		c.notes.presented([]*x509.Certificate{invalid.Cert})
 		if invalid.Reason == x509.Expired {
 			c.notes.expires(invalid.Cert.NotAfter)
