@@ -23,7 +23,7 @@ func reachOf(a registry.Answer) reach {
 	if !aboutEndpoint(a) && a.Fault != registry.FaultServerError && a.Fault != registry.FaultNetworkUnreachable {
 		return reached
 	}
-	if shown := reachAt(diagnosis.CauseOf(reportFault(a.Fault))); shown != reached {
+	if shown := reachAt(diagnosis.CauseOf(diagnosis.Fault(a.Fault))); shown != reached {
 		return shown
 	}
 	return notReached

@@ -204,8 +204,7 @@ func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) []string {
 	if err != nil {
 		return []string{f.Registry}
 	}
-	config := c.config(ctx)
-	endpoints, _, err := config.EndpointsFor(ctx, f.Registry, ref)
+	endpoints, _, err := c.config(ctx).EndpointsFor(ctx, f.Registry, ref)
 	if err != nil || len(endpoints) == 0 {
 		return []string{f.Registry}
 	}

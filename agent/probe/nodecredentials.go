@@ -196,12 +196,10 @@ func ran(e diagnosis.Evidence, a provider.Answer) diagnosis.Evidence {
 	facts := *e.Credentials()
 	facts.Run, facts.ExitStatus, facts.Annotation = a.Run, a.ExitStatus, a.Annotation
 	e.Body = &facts
-	switch e.Outcome = a.Run.Shows(); e.Outcome {
-	case diagnosis.Passed:
+	if e.Outcome = a.Run.Shows(); e.Outcome == diagnosis.Passed {
 		e.Fault = ""
-	case diagnosis.Failed:
+	} else if e.Outcome == diagnosis.Failed {
 		e.Fault = diagnosis.FaultProviderFailed
-	case diagnosis.Inconclusive, diagnosis.NotRun:
 	}
 	return e
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -152,10 +153,7 @@ func (c *Collector) pullState(ctx context.Context, f diagnosis.Failure, b *snaps
 }
 
 func (c *Collector) stallAfter() time.Duration {
-	if c.StallAfter > 0 {
-		return c.StallAfter
-	}
-	return DefaultStallAfter
+	return cmp.Or(c.StallAfter, DefaultStallAfter)
 }
 
 // judgeTransfer returns the state of a pull from the blobs being received and the

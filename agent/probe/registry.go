@@ -328,7 +328,8 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 	answer := v.c.dns.lookup(ctx, host)
 	evidence := v.mark(e, lookupEvidence(answer, host))
 	reachable := len(answer.Addresses) > 0
-	if facts := evidence.DNS(); sinkhole(answer.Addresses) {
+	// A DNS server that blocks a name answers 0.0.0.0 or ::.
+	if facts := evidence.DNS(); len(answer.Addresses) > 0 && !slices.ContainsFunc(answer.Addresses, func(a netip.Addr) bool { return !a.IsUnspecified() }) {
 		blocked := *facts
 		blocked.Sinkhole, blocked.Addresses = true, nil
 		evidence.Outcome, evidence.Fault, evidence.Body = diagnosis.Failed, diagnosis.FaultNameNotFound, &blocked
@@ -357,12 +358,6 @@ func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Eviden
 		}
 	}
 	return ev
-}
-
-// sinkhole reports whether addresses are none: a DNS server that blocks a name
-// answers 0.0.0.0 or ::.
-func sinkhole(addresses []netip.Addr) bool {
-	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !a.IsUnspecified() })
 }
 
 func hostname(hostport string) string { return (&url.URL{Host: hostport}).Hostname() }
@@ -439,12 +434,12 @@ func adjusted(a registry.Answer, cred *keyring.Credential) registry.Answer {
 // typed returns evidence with the facts of an answer.
 func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
 	facts := &diagnosis.RegistryFacts{
-		Phase: registryPhases[a.Phase], Status: a.Status, Timings: timings(a.Durations),
+		Phase: diagnosis.Phase(a.Phase), Status: a.Status, Timings: timings(a.Durations),
 		Via: a.Redirects.Via, Hops: a.Redirects.Hops, Targets: a.Redirects.Targets,
 		Page: a.Response.HTML, NoAPI: a.Response.NoAPI, RetryAfter: a.Response.RetryAfter,
 		TokenHost: a.Auth.TokenHost, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists,
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
-		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: reportFault(a.Proxy.Fault),
+		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: diagnosis.Fault(a.Proxy.Fault),
 		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform,
 		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob, Form: registryForms[a.Content.Form], Outside: a.Content.Outside,
 		Reserve: reserve(a.Err), Clock: a.TLS.Clock,
@@ -466,7 +461,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, Authority: c.Authority, SelfSigned: c.SelfSigned, Alone: c.Alone, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 	}
 	return diagnosis.Evidence{
-		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: reportFault(a.Fault),
+		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.Fault(a.Fault),
 		Endpoint: diagnosis.Endpoint{URL: a.Endpoint}, Body: facts,
 	}, facts
 }

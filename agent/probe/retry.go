@@ -313,7 +313,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 	case err != nil: // no result
 		return e, false
 	case result.Stopped == scratchpull.StoppedLowSpace:
-		return withoutSpace(result), false
+		return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Body: &diagnosis.PullFacts{Room: &diagnosis.Room{Free: result.Free, Floor: result.Floor, Stopped: result.Begun}}}, false
 	case result.Stopped == scratchpull.StoppedIdle:
 		for _, endpoint := range r.endpoints {
 			r.c.idle.note(r.f.Namespace, endpoint.Host, slowFor)
@@ -356,14 +356,6 @@ func (c *Collector) pulls(ctx context.Context, f diagnosis.Failure) bool {
 	}
 	_, present, err := c.Images.Image(ctx, f.Image)
 	return err != nil || !present
-}
-
-// withoutSpace returns the evidence that an isolated pull would leave too little
-// space.
-func withoutSpace(result scratchpull.Result) diagnosis.Evidence {
-	return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Body: &diagnosis.PullFacts{
-		Room: &diagnosis.Room{Free: result.Free, Floor: result.Floor, Stopped: result.Begun},
-	}}
 }
 
 // failedAgain returns the evidence of a retry that failed in the runtime.
@@ -433,5 +425,5 @@ func replayCause(fault registry.Fault, l *keyring.Credential) diagnosis.Cause {
 	if fault == registry.FaultUnauthorized && l != nil {
 		return diagnosis.CredentialsRejected
 	}
-	return diagnosis.CauseOf(reportFault(fault))
+	return diagnosis.CauseOf(diagnosis.Fault(fault))
 }
