@@ -99,7 +99,7 @@ func Run(ctx context.Context, o Options, stdin io.Reader, out io.Writer) (pullab
 	if o.getenv == nil {
 		o.getenv = os.Getenv
 	}
-	shown, render := &text{out: out, look: lookOf(out, o.getenv)}, renderers()[o.Output]
+	shown, render := &text{out: out, look: lookOf(out, o.getenv)}, renderers[o.Output]
 	if render != nil {
 		shown = &text{out: io.Discard}
 	}
@@ -118,14 +118,12 @@ const outputText = "text"
 
 // Outputs returns the names of the outputs.
 func Outputs() []string {
-	return append([]string{outputText}, slices.Sorted(maps.Keys(renderers()))...)
+	return append([]string{outputText}, slices.Sorted(maps.Keys(renderers))...)
 }
 
-// renderers returns the outputs that are written as a whole at the end.
-func renderers() map[string]func(c *checker, all []result) (string, error) {
-	return map[string]func(*checker, []result) (string, error){
-		"json": (*checker).json, "yaml": (*checker).yaml, "junit": (*checker).junit, "sarif": (*checker).sarif,
-	}
+// renderers are the outputs that are written as a whole at the end.
+var renderers = map[string]func(c *checker, all []result) (string, error){ //nolint:gochecknoglobals // never written
+	"json": (*checker).json, "yaml": (*checker).yaml, "junit": (*checker).junit, "sarif": (*checker).sarif,
 }
 
 // checker is one run of the command.

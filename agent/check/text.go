@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -97,13 +98,6 @@ func (t *text) waiting(at target) {
 	}
 }
 
-// arrived erases what waiting has shown.
-func (t *text) arrived() {
-	if t.look.terminal {
-		_, _ = fmt.Fprint(t.out, "\r\x1b[K")
-	}
-}
-
 func (t *text) marked(indent string, s sign, format string, args ...any) {
 	t.line(indent+t.look.mark(s)+" "+format, args...)
 }
@@ -127,7 +121,9 @@ func (t *text) target(at target) {
 }
 
 func (t *text) evidence(at target, all []diagnosis.Evidence) {
-	t.arrived()
+	if t.look.terminal { // what waiting has shown
+		_, _ = fmt.Fprint(t.out, "\r\x1b[K")
+	}
 	for _, e := range all {
 		t.marked("  ", signOf(e, at.failure.PullPolicy), "%-12s%s", string(e.Check), diagnosis.Detail(at.failure, &e))
 	}
@@ -183,11 +179,5 @@ func (t *text) end(all []result) error {
 
 // good returns the results that can be pulled.
 func good(all []result) []result {
-	var out []result
-	for _, r := range all {
-		if r.pullable {
-			out = append(out, r)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(all), func(r result) bool { return !r.pullable })
 }

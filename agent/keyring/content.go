@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -303,8 +304,8 @@ func notJSON(err *json.SyntaxError, data []byte) string {
 
 // mistyped describes a value of a wrong JSON type without showing it.
 func mistyped(err error, where string) string {
-	var wrong *json.UnmarshalTypeError
-	if !errors.As(err, &wrong) {
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if !ok {
 		return where + " cannot be decoded"
 	}
 	got, _, _ := strings.Cut(wrong.Value, " ")
@@ -320,20 +321,12 @@ func kindOf(data []byte) string {
 	if len(data) == 0 {
 		return "null"
 	}
-	switch data[0] {
-	case '{':
-		return "object"
-	case '[':
-		return "array"
-	case '"':
-		return "string"
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "bool"
-	default:
-		return "number"
-	}
+	return cmp.Or(kinds[data[0]], "number")
+}
+
+// kinds are the types of JSON values by their first characters, but for those of numbers.
+var kinds = map[byte]string{ //nolint:gochecknoglobals // never written
+	'{': "object", '[': "array", '"': "string", 'n': "null", 't': "bool", 'f': "bool",
 }
 
 // article returns the name of a JSON type with its article.

@@ -75,12 +75,10 @@ func (e endpoint) hostDiffers(name string, t target) (WhyNot, string) {
 
 // pattern reports whether every label is a valid shell pattern.
 func (e endpoint) pattern() bool {
-	for _, label := range e.labels {
-		if _, err := path.Match(label, ""); err != nil {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(e.labels, func(label string) bool {
+		_, err := path.Match(label, "")
+		return err != nil
+	})
 }
 
 // suffixOf reports whether the labels after the first, which is the wildcard, are a

@@ -68,11 +68,6 @@ func newKubeletTransport(cfg *rest.Config, certificate func() (tls.Certificate, 
 	return &kubeletTransport{server: server, cfg: anonymous, certificate: certificate, refused: newRefusals(lastRetry, refusalTTL)}, nil
 }
 
-// client returns an HTTP client that follows no redirect.
-func (k *kubeletTransport) client(timeout time.Duration) *http.Client {
-	return &http.Client{Transport: k, Timeout: timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return errNotOneSecret }}
-}
-
 // RoundTrip implements http.RoundTripper.
 func (k *kubeletTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {

@@ -56,7 +56,8 @@ func attempt[T any](c *Client, i *impersonation, namespace string, ask func(rest
 		by = AccessImpersonate
 		out, err = ask(c.asNode)
 	}
-	if by == AccessImpersonate && c.access != AccessImpersonate && i.mayFallBack(err, namespace) {
+	// The pod watch may always be repeated with another identity: its reflector waits in between.
+	if by == AccessImpersonate && c.access != AccessImpersonate && impersonationRefused(err) && (namespace == "" || !i.bothRefused.has(namespace)) {
 		out, by, err = unimpersonated(c, namespace, ask)
 		i.fellBack(by, err, namespace)
 	}
@@ -96,12 +97,6 @@ func (i *impersonation) allowed(access Access, namespace string) bool {
 	case AccessAuto, AccessNone, AccessRefused:
 	}
 	return !i.refusals.has(namespace) && !i.keptRefusals.has(namespace)
-}
-
-// mayFallBack reports whether to repeat a read that failed as the node with another
-// identity. The pod watch always may, because its reflector waits between attempts.
-func (i *impersonation) mayFallBack(err error, namespace string) bool {
-	return impersonationRefused(err) && (namespace == "" || !i.bothRefused.has(namespace))
 }
 
 // fellBack remembers that impersonation is refused if another identity is allowed.

@@ -238,7 +238,9 @@ func (c *Client) useCertificate(cfg *rest.Config, o Options, codecs serializer.C
 		return err
 	}
 	c.kubelet = kubelet
-	c.asKubelet, err = restClientFor(cfg, corev1.SchemeGroupVersion, codecs, kubelet.client(cfg.Timeout))
+	c.asKubelet, err = restClientFor(cfg, corev1.SchemeGroupVersion, codecs, &http.Client{
+		Transport: kubelet, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return errNotOneSecret },
+	})
 	return err
 }
 
@@ -425,10 +427,8 @@ func Changed(m metav1.ObjectMeta) time.Time {
 // withoutContent reduces an error to a form that cannot quote the response
 // body.
 func withoutContent(err error) error {
-	var (
-		status  apierrors.APIStatus
-		network *url.Error
-	)
+	var status apierrors.APIStatus
+	var network *url.Error
 	switch {
 	case errors.As(err, &status):
 		return fmt.Errorf("the API server answered %d %s", status.Status().Code, status.Status().Reason)
@@ -436,9 +436,8 @@ func withoutContent(err error) error {
 		return network
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	default:
-		return errUndecodable
 	}
+	return errUndecodable
 }
 
 func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {

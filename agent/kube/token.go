@@ -103,16 +103,11 @@ func (c *Client) onlyAsNode(ctx context.Context, f diagnosis.Failure, r *rest.Re
 		return nil
 	case apierrors.IsNotFound(err):
 		return ErrNotFound
-	case audienceRefused(err):
+	// For an audience that no volume of the pod has (NodeRestriction.validateNodeServiceAccountAudience).
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " is not authorized to request tokens for audience "):
 		return ErrAudience
 	}
 	return withoutContent(err)
-}
-
-// audienceRefused reports whether the API server lets no node request tokens for an
-// audience that no volume of the pod has (NodeRestriction.validateNodeServiceAccountAudience).
-func audienceRefused(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " is not authorized to request tokens for audience ")
 }
 
 // newTokenRequest returns the request as the kubelet makes it

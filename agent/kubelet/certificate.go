@@ -59,22 +59,16 @@ func (k *Kubelet) kubeconfigPaths() []string {
 		all = append(all, flag(text, "kubeconfig"))
 	}
 	all = slices.DeleteFunc(all, func(name string) bool { return !path.IsAbs(name) })
-	return append(all, usualKubeconfigs(k.dir)...)
-}
-
-// usualKubeconfigs returns the paths that distributions use; dir is the kubelet's
-// --root-dir.
-func usualKubeconfigs(dir string) []string {
-	return []string{
+	return append(all,
 		"/etc/kubernetes/kubelet.conf",                          // kubeadm, kind, minikube
 		"/etc/kubernetes/kubeconfig-kubelet",                    // Talos
 		"/etc/kubernetes/kubelet/kubeconfig",                    // Bottlerocket
-		path.Join(dir, "kubeconfig"),                            // AKS, EKS, GKE, OpenShift, kOps
+		path.Join(k.dir, "kubeconfig"),                          // AKS, EKS, GKE, OpenShift, kOps
 		"/var/lib/rancher/k3s/agent/kubelet.kubeconfig",         // k3s
 		"/var/lib/rancher/rke2/agent/kubelet.kubeconfig",        // rke2
 		"/var/lib/k0s/kubelet.conf",                             // k0s
 		"/var/snap/microk8s/current/credentials/kubelet.config", // MicroK8s
-	}
+	)
 }
 
 func (k *Kubelet) certificateOf(name, node string) (tls.Certificate, error) {

@@ -187,7 +187,8 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 		}
 		if ok && was.Image == f.Image {
 			f.Since = was.Since
-			if bareBackOff(f) {
+			// Before 1.32 it never says more; since then, not after a restart of the kubelet.
+			if f.Reason == "ImagePullBackOff" && f.Message == "Back-off pulling image "+strconv.Quote(f.Image) {
 				f.Message = was.Message
 			}
 		}
@@ -286,12 +287,6 @@ func sortByPod(failures []diagnosis.Failure, all []container) {
 	})
 }
 
-// bareBackOff reports whether the message says only that the kubelet backs off:
-// always before 1.32; since then, only after a restart of the kubelet.
-func bareBackOff(f diagnosis.Failure) bool {
-	return f.Reason == "ImagePullBackOff" && f.Message == "Back-off pulling image "+strconv.Quote(f.Image)
-}
-
 type incidentOutcome int
 
 const (
@@ -362,10 +357,7 @@ func concerns(c container, was diagnosis.Failure) bool {
 // about this one, nor does ContainerStatusUnknown, which the kubelet sets for
 // containers that were never created.
 func stateOutcome(c container) incidentOutcome {
-	if c.Status == nil {
-		return undetermined
-	}
-	if idle(c) {
+	if c.Status == nil || idle(c) {
 		return undetermined
 	}
 	if end := c.Status.State.Terminated; c.failing() && !c.cannotMount() || end != nil && end.Reason == "ContainerStatusUnknown" {

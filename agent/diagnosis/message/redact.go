@@ -310,7 +310,7 @@ func valueAfter(s string, i int, colon, quoted bool, key string) (from, to int) 
 		}
 		return i, max(end, next+wordEnd(s[next:]))
 	case i == spaced:
-		if isURLColon(s, i) {
+		if strings.HasPrefix(s[i:], "//") {
 			return 0, 0
 		}
 		return i, end
@@ -319,9 +319,6 @@ func valueAfter(s string, i int, colon, quoted bool, key string) (from, to int) 
 	}
 	return 0, 0
 }
-
-// isURLColon reports whether the colon before s[i] belongs to "scheme://".
-func isURLColon(s string, i int) bool { return strings.HasPrefix(s[i:], "//") }
 
 func openingQuote(s string) int {
 	n := 0

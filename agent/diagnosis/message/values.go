@@ -39,16 +39,12 @@ func hostIn(s string) string {
 		if end < 0 {
 			end = len(after)
 		}
-		if isHTTP(before) && failed(after[max(end-1, 0):]) {
+		if (strings.HasSuffix(before, "http") || strings.HasSuffix(before, "https")) && failed(after[max(end-1, 0):]) {
 			return authority(after[:end])
 		}
 		rest = after[end:]
 	}
 	return authority(between(s, " \"'", "pinging container registry ", "pulling from host ", "lookup "))
-}
-
-func isHTTP(before string) bool {
-	return strings.HasSuffix(before, "http") || strings.HasSuffix(before, "https")
 }
 
 // failed reports whether a colon, and so an error, comes after the URL that ends
