@@ -185,13 +185,11 @@ func (g *Group) otherNodes() []string {
 // headline returns the group in one line: how many pods on how many nodes, the
 // cause, and what they share.
 func (g *Group) headline() string {
-	out := count(len(g.Pods), "pod")
-	switch len(g.Nodes) {
-	case 1:
-		out += " on node " + g.Nodes[0]
-	default:
-		out += " on " + count(len(g.Nodes), "node")
+	nodes := count(len(g.Nodes), "node")
+	if len(g.Nodes) == 1 {
+		nodes = "node " + g.Nodes[0]
 	}
+	out := count(len(g.Pods), "pod") + " on " + nodes
 	if g.Cause == "" {
 		return out + ": no report, " + g.NoReport
 	}

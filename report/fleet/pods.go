@@ -83,8 +83,7 @@ func New(cfg *rest.Config, userAgent string) (*Client, error) {
 // Get reads one pod.
 func (c *Client) Get(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
-	err := c.core.Get().Namespace(namespace).Resource("pods").Name(name).Do(ctx).Into(pod)
-	return pod, err
+	return pod, c.core.Get().Namespace(namespace).Resource("pods").Name(name).Do(ctx).Into(pod)
 }
 
 // List calls each with every pod of a scope, page by page, so that only what

@@ -84,26 +84,21 @@ func (l Layout) facts(p Pod, c Container) string {
 		out += wrap("another container on node "+p.Node+" runs this image", "  ", l.Width)
 	}
 	if e, ok := entryOf(c.Cause); ok {
-		out += wrap(fixedBy(e), "  ", l.Width)
+		fixed := "can be fixed by " + runbook.Owner(e.Fixer)
+		if e.Transient {
+			fixed += "; may resolve on its own"
+		}
+		out += wrap(fixed, "  ", l.Width)
 	}
 	return out
 }
 
-// fixedBy returns the line on who can fix a cause and whether it may resolve on
-// its own.
-func fixedBy(e diagnosis.Entry) string {
-	who := runbook.Owner(e.Fixer)
-	if e.Transient {
-		return "can be fixed by " + who + "; may resolve on its own"
-	}
-	return "can be fixed by " + who
-}
-
 func (l Layout) section(title string) string { return "\n  " + l.paint(bold, title) + "\n" }
 
-// outcomeNames are the outcomes in words.
-var outcomeNames = map[diagnosis.Outcome]string{ //nolint:gochecknoglobals // never written
-	diagnosis.Passed: "passed", diagnosis.Failed: "failed", diagnosis.Inconclusive: "inconclusive", diagnosis.NotRun: "not run",
+// outcomes are the outcomes in words, and their marks.
+var outcomes = map[diagnosis.Outcome]struct{ words, color, mark string }{ //nolint:gochecknoglobals // never written
+	diagnosis.Passed: {"passed", green, "✓"}, diagnosis.Failed: {"failed", red, "✗"},
+	diagnosis.NotRun: {"not run", dim, "-"}, diagnosis.Inconclusive: {"inconclusive", yellow, "?"},
 }
 
 // evidence lists the checks in the report's order, each with its mark.
@@ -121,7 +116,7 @@ func (l Layout) evidence(all []report.Entry) string {
 			text = strings.TrimPrefix(text+" ["+e.Fault+"]", " ")
 		}
 		if text == "" {
-			text = cmp.Or(outcomeNames[diagnosis.Outcome(e.Outcome)], e.Outcome)
+			text = cmp.Or(outcomes[diagnosis.Outcome(e.Outcome)].words, e.Outcome)
 		}
 		// Color adds no columns to the mark.
 		indent := strings.Repeat(" ", 4+2+widest+gap)
@@ -132,16 +127,8 @@ func (l Layout) evidence(all []report.Entry) string {
 }
 
 func (l Layout) mark(outcome string) string {
-	switch diagnosis.Outcome(outcome) {
-	case diagnosis.Passed:
-		return l.paint(green, "✓")
-	case diagnosis.Failed:
-		return l.paint(red, "✗")
-	case diagnosis.NotRun:
-		return l.paint(dim, "-")
-	default:
-		return l.paint(yellow, "?")
-	}
+	o := outcomes[diagnosis.Outcome(outcome)]
+	return l.paint(cmp.Or(o.color, yellow), cmp.Or(o.mark, "?"))
 }
 
 // remedy returns the commands, unwrapped; without commands, the cause's advice.
