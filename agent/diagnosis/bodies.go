@@ -287,8 +287,10 @@ type RegistryFacts struct {
 	// Waited is how long whypull has waited for what did not come, for
 	// FaultConnectionTimeout.
 	Waited time.Duration
-	// TokenHost is the host[:port] of the token server.
-	TokenHost string
+	// TokenHost is the host[:port] of the token server, and TokenPlain reports whether it
+	// is asked over plain HTTP.
+	TokenHost  string
+	TokenPlain bool
 	// Proxy is the proxy that the endpoint was asked through, as host[:port]
 	// with the scheme in front unless that is http; ProxyStatus is its own HTTP status, and ProxyFault what kept whypull from it.
 	Proxy       string
@@ -310,6 +312,11 @@ type RegistryFacts struct {
 	// Exists reports whether the registry, refusing the repository, answers
 	// differently for one that it does not have.
 	Exists bool
+	// TokenRejected reports whether the registry rejects as invalid a token that its token
+	// server has just issued, for FaultUnexpectedAnswer. Skew is how far the registry's
+	// clock is then ahead of the token server's; nil if that is not known.
+	TokenRejected bool
+	Skew          *time.Duration
 	// SaysExpired reports whether the registry or its token server says that the
 	// credential has expired.
 	SaysExpired bool

@@ -381,7 +381,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Meaning:       "The registry returns a server error or unexpected answer.",
 	Advice:        "Ask the owner of the registry while the kubelet keeps retrying.",
 	offlineAdvice: "Ask the owner of the registry.",
-	Group:         ByRegistry, Weight: CountsTwice, summary: detailSummary(FaultServerError, FaultWebPage, FaultUnexpectedAnswer), ofManifest: true, answer: true,
+	Group:         ByRegistry, Weight: CountsTwice, summary: detailSummary(FaultServerError, FaultWebPage, FaultUnexpectedAnswer), remedy: registryErrorRemedy, ofManifest: true, answer: true,
 }, {
 	Cause: PullThrottled, Label: "pull_qps_exceeded", Title: "Pull throttled by the kubelet", Transient: true, Fixer: FixCluster,
 	Meaning: "The pull rate limit of the kubelet itself is exceeded.",

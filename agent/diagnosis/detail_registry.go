@@ -245,6 +245,9 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 	case ReserveRedirects:
 		return at + " redirects more often than the runtime follows, as in a circle"
 	}
+	if r.TokenRejected {
+		return fmt.Sprintf("%s rejects the token that %s has just issued (invalid_token)%s%s", at, cmp.Or(after("token server ", r.TokenHost), "its token server"), r.status(), r.skew())
+	}
 	if r.Status == http401 && fault == FaultUnexpectedAnswer {
 		return at + " asks for a token, but names no URL of a token server (realm in its WWW-Authenticate header)"
 	}
@@ -368,6 +371,20 @@ func (r *RegistryFacts) oddClock() string {
 		return fmt.Sprintf("; the node's clock is %s behind the registry's", drift(*ahead))
 	default:
 		return fmt.Sprintf("; the node's clock is %s ahead of the registry's", drift(-*ahead))
+	}
+}
+
+// skew compares the registry's clock with its token server's.
+func (r *RegistryFacts) skew() string {
+	switch ahead := r.Skew; {
+	case ahead == nil:
+		return ""
+	case *ahead == 0:
+		return "; their clocks agree"
+	case *ahead > 0:
+		return fmt.Sprintf("; the registry's clock is %s ahead of the token server's", drift(*ahead))
+	default:
+		return fmt.Sprintf("; the registry's clock is %s behind the token server's", drift(-*ahead))
 	}
 }
 

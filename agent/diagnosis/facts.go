@@ -485,6 +485,11 @@ func (x *facts) refusedElsewhere() (*Evidence, bool) {
 	})
 }
 
+// rejectedToken is the answer of a registry that rejects a token of its own token server.
+func (x *facts) rejectedToken() (*Evidence, bool) {
+	return find(x.origin(), func(e *Evidence) bool { return e.Registry().TokenRejected })
+}
+
 // noAPI is the answer of a server that has no registry's API.
 func (x *facts) noAPI() (*Evidence, bool) {
 	return find(x.origin(), func(e *Evidence) bool { return e.Fault == FaultNotFound && e.Registry().NoAPI })

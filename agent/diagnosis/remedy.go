@@ -72,6 +72,29 @@ func (x *facts) kubectl(verb string, args ...string) string {
 	return strings.Join(append(append(words, verb), args...), " ")
 }
 
+// registryErrorRemedy is for a registry that rejects the tokens of its own token server.
+func registryErrorRemedy(x *facts) []string {
+	e, ok := x.rejectedToken()
+	if !ok {
+		return nil
+	}
+	skew, why := e.Registry().Skew, "it does not have the key that signs them, or it expects another issuer or service"
+	if skew != nil && *skew == 0 {
+		return []string{comment("Ask the owner of %s why it rejects the tokens of its token server: "+why+". New credentials do not help.", x.Registry)}
+	}
+	if skew != nil {
+		why = "their clocks differ"
+	} else {
+		why = "their clocks differ, " + why
+	}
+	token := cmp.Or(e.Registry().TokenHost, x.host())
+	return []string{
+		comment("Ask the owner of %s why it rejects the tokens of its token server: "+why+". New credentials do not help.", x.Registry),
+		comment("The header Date of each answer has the clock:"),
+		"curl -sI --max-time 20 " + quote(x.endpoint()+"/v2/") + " " + quote(x.schemeOf(token)+"://"+token+"/"),
+	}
+}
+
 // --- images
 
 func nameRemedy(x *facts) []string {
@@ -986,16 +1009,29 @@ func (x *facts) correctHostsFile() []string {
 func (x *facts) onNode(command, why string) []string {
 	host, url := x.host(), x.endpoint()+"/v2/"
 	if e := x.elsewhere(); e != "" {
-		scheme := "https"
-		if at, ok := x.redirected(); ok && strings.HasPrefix(at.Endpoint.URL, "http://") {
-			scheme = "http"
-		}
+		scheme := x.schemeOf(e)
 		host, url, why = e, scheme+"://"+e+"/", strings.Replace(why, "the registry", "the host", 1)
 	}
 	if !strings.HasPrefix(command, "curl") {
 		url = hostOnly(host)
 	}
 	return []string{comment("On node %s, %s:", x.Node, why), command + " " + quote(url)}
+}
+
+// schemeOf returns the scheme with which a host other than the registry is asked: that of
+// the place that the registry redirects to, or of its token server.
+func (x *facts) schemeOf(host string) string {
+	if at, ok := x.redirected(); ok && strings.HasPrefix(at.Endpoint.URL, "http://") {
+		return "http"
+	}
+	plain := func(e *Evidence) bool {
+		r := e.Registry()
+		return r.TokenPlain && (r.TokenHost == host || r.TokenHost == host+":80")
+	}
+	if slices.ContainsFunc(x.of(CheckRegistry), plain) {
+		return "http"
+	}
+	return "https"
 }
 
 func untrustedRemedy(x *facts) []string {

@@ -84,6 +84,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{RateLimited, limitedForOthers},
 	{RegistryError, registryFails(FaultServerError)},
 	{RegistryError, pageOfTokenServer},
+	{RegistryError, tokenRejected},
 	{RegistryError, likely(registryFails(FaultUnexpectedAnswer))},
 
 	{RepositoryNotFound, pageNotFound},
@@ -322,6 +323,17 @@ func pageOfProxy(x *facts, _ Cause) Confidence {
 func pageOfTokenServer(x *facts, cause Cause) Confidence {
 	e, ok := x.atOrigin(FaultWebPage)
 	return x.agreedIf(ok && e.Registry().Phase == PhaseToken && !x.works(), cause)
+}
+
+// tokenRejected: the registry rejects what its own token server has issued for the
+// credentials. What it issues to anyone it may only mean to be of no use.
+func tokenRejected(x *facts, cause Cause) Confidence {
+	e, ok := x.rejectedToken()
+	c := x.agreedIf(ok && !x.works(), cause)
+	if e.Registry().Credential == nil {
+		return weaker(Likely, c)
+	}
+	return c
 }
 
 // pageNotFound: a web server's page that says that there is nothing. Whether it

@@ -459,7 +459,13 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 			b.Platforms = strings.Split(value, ",")
 		}
 	case "says":
-		b.Exists, b.SaysExpired = value == "exists", value == "expired"
+		b.Exists, b.SaysExpired, b.TokenRejected = value == "exists", value == "expired", value == "invalid token"
+	case "skew":
+		var ahead time.Duration
+		ahead, err = time.ParseDuration(value)
+		b.Skew = &ahead
+	case "tokenplain":
+		b.TokenHost, b.TokenPlain = value, true
 	case "form":
 		b.Form = map[string]Form{"blob": FormBlob, "text": FormText}[value]
 	case "outside":

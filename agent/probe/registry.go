@@ -3,6 +3,7 @@ package probe
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -200,7 +201,8 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []di
 		}
 		another := answer.Found && (len(answer.Content.Missed) > 1 || slices.ContainsFunc(found, contentRefused))
 		refused = refused || another
-		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || cred != nil && indifferent(answer)) {
+		withheld := errors.Is(answer.Err, registry.ErrRealmInsecure) // the kubelet makes no attempt without it either
+		if !another && (answer.Found || withheld || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || cred != nil && indifferent(answer)) {
 			return out, final
 		}
 	}
@@ -437,7 +439,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 		Phase: diagnosis.Phase(a.Phase), Status: a.Status, Timings: timings(a.Durations),
 		Via: a.Redirects.Via, Hops: a.Redirects.Hops, Targets: a.Redirects.Targets,
 		Page: a.Response.HTML, NoAPI: a.Response.NoAPI, RetryAfter: a.Response.RetryAfter,
-		TokenHost: a.Auth.TokenHost, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists,
+		TokenHost: a.Auth.TokenHost, TokenPlain: a.Auth.TokenPlain, TokenRejected: a.Auth.TokenRejected, Skew: a.Auth.Skew, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists,
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
 		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: diagnosis.Fault(a.Proxy.Fault),
 		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform,

@@ -89,8 +89,15 @@ type Auth struct {
 	// else an anonymous one.
 	TokenIssued bool
 	// TokenHost is the token server, host[:port]; "" if there is none. It is also set if
-	// whypull refuses to use it.
-	TokenHost string
+	// whypull refuses to use it. TokenPlain: it is without TLS.
+	TokenHost  string
+	TokenPlain bool
+	// TokenRejected: the registry rejected as invalid a token that its token server had
+	// just issued, for FaultUnexpectedAnswer. Skew is how far the registry's clock is
+	// then ahead of the token server's, rounded to minutes; negative if it is behind, 0 if
+	// they are about the same; nil if one of them has not sent its time.
+	TokenRejected bool
+	Skew          *time.Duration
 	// SaysExpired: the registry or its token server rejected the credential and said that
 	// it has expired.
 	SaysExpired bool

@@ -36,13 +36,43 @@ func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
 // clockOf returns by the header Date (RFC 9110, 6.6.1) how far a clock is ahead; nil without
 // one.
 func clockOf(h http.Header, now time.Time) *time.Duration {
+	return beyond(clockSlack, aheadOf(h, now))
+}
+
+// tokenSlack is the difference from which the clocks of a registry and of its token server
+// count as different. A registry that allows for a difference allows for a minute
+// (distribution, registry/auth/token, Leeway).
+const tokenSlack = 2 * time.Minute
+
+// skew returns how far the clock of the registry, which sent a header, is ahead of that of
+// its token server; nil if one of them is not known.
+func skew(h http.Header, now time.Time, tokenServer *time.Duration) *time.Duration {
+	registry := aheadOf(h, now)
+	if registry == nil || tokenServer == nil {
+		return nil
+	}
+	ahead := *registry - *tokenServer
+	return beyond(tokenSlack, &ahead)
+}
+
+// aheadOf returns how far a clock is ahead by the header Date; nil without one.
+func aheadOf(h http.Header, now time.Time) *time.Duration {
 	at, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return nil
 	}
-	ahead := at.Sub(now).Round(time.Minute)
-	if ahead.Abs() < clockSlack {
-		ahead = 0
-	}
+	ahead := at.Sub(now)
 	return &ahead
+}
+
+// beyond returns a difference, if it is known, in minutes; 0 for one below slack.
+func beyond(slack time.Duration, ahead *time.Duration) *time.Duration {
+	if ahead == nil {
+		return nil
+	}
+	rounded := ahead.Round(time.Minute)
+	if rounded.Abs() < slack {
+		rounded = 0
+	}
+	return &rounded
 }

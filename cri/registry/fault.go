@@ -95,7 +95,7 @@ const (
 	// ErrTokenRedirected: a token server answered a login with a redirect, behind
 	// which the credential would have gone.
 	ErrTokenRedirected Refusal = "redirect of a token request refused"
-	// ErrRealmInsecure: an https registry names a token server without TLS.
+	// ErrRealmInsecure: an https registry names a token server without TLS for a credential.
 	ErrRealmInsecure Refusal = "token server without TLS refused"
 	// ErrChallengeInsecure: an https registry redirected to plain http, where the
 	// credential is requested. The runtime would send it.

@@ -38,7 +38,7 @@ func FuzzChallenge(f *testing.F) {
 		}
 		_ = challengeSaysExpired(h)
 		for _, spoken := range []string{"https", "http"} {
-			host, err := tokenServer(challenges, spoken)
+			host, _, err := tokenServer(challenges, spoken)
 			if clean(host, maxHostName) != host {
 				t.Errorf("token server %q", host)
 			}

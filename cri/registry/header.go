@@ -219,27 +219,28 @@ func schemeOf(challenges []auth.Challenge) (scheme AuthScheme, invalidToken bool
 	return SchemeUnknown, false
 }
 
-// tokenServer returns the host of the realm, also with ErrRealmInsecure: since the credential
-// is sent to the realm, a realm without TLS is accepted only from a registry without TLS.
-func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
+// tokenServer returns the host of the realm and whether that is without TLS, also with
+// ErrRealmInsecure: since the credential is sent to the realm, a realm without TLS is accepted
+// only from a registry without TLS.
+func tokenServer(challenges []auth.Challenge, scheme string) (host string, plain bool, err error) {
 	for _, c := range challenges {
 		if c.Scheme != auth.BearerAuth {
 			continue
 		}
 		realm, err := url.Parse(c.Parameters["realm"])
 		if err != nil || realm.Host == "" {
-			return "", errors.New("challenge without a usable realm")
+			return "", false, errors.New("challenge without a usable realm")
 		}
-		host := realm.Host
-		if realm.Scheme == "http" && realm.Port() == "" {
+		host, plain := realm.Host, realm.Scheme == "http"
+		if plain && realm.Port() == "" {
 			host += ":80" // without a scheme it would be taken for 443
 		}
-		if realm.Scheme != "https" && (realm.Scheme != "http" || scheme != "http") {
-			return clean(host, maxHostName), ErrRealmInsecure
+		if realm.Scheme != "https" && !(plain && scheme == "http") {
+			err = ErrRealmInsecure
 		}
-		return clean(host, maxHostName), nil
+		return clean(host, maxHostName), plain, err
 	}
-	return "", errors.New("no bearer challenge")
+	return "", false, errors.New("no bearer challenge")
 }
 
 // unexpectedStatus returns the status in an error of containerd; 0 if there is none.

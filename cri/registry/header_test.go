@@ -53,8 +53,8 @@ func TestTokenServer(t *testing.T) {
 		{`Bearer`, "https", ""},
 		{`Basic realm="x"`, "https", ""},
 	} {
-		got, err := tokenServer(challenges(tc.header), tc.scheme)
-		if got != tc.want || (err == nil) != (tc.want != "" && !errors.Is(err, ErrRealmInsecure)) {
+		got, plain, err := tokenServer(challenges(tc.header), tc.scheme)
+		if got != tc.want || plain != strings.Contains(tc.header, `"http:`) || (err == nil) != (tc.want != "" && !errors.Is(err, ErrRealmInsecure)) {
 			t.Errorf("%s for %s: got %q, %v; want %q", tc.header, tc.scheme, got, err, tc.want)
 		}
 	}

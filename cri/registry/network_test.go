@@ -825,3 +825,21 @@ func TestRealmOnAnotherHost(t *testing.T) {
 		t.Errorf("answer %+v", a)
 	}
 }
+
+// The runtime asks a token server without TLS, whatever the registry has. whypull does the
+// same where nothing secret is sent.
+func TestRealmWithoutTLS(t *testing.T) {
+	repositories := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer}}
+	tokens := registrytest.New(t, registrytest.Config{Plain: true, Repositories: repositories})
+	realm := "http://" + tokens.Host + "/token"
+	secure := registrytest.New(t, registrytest.Config{CA: catest.New(t), Realm: realm, Repositories: repositories})
+	if a := app(t, options(trusting(t, secure)), secure.Host, nil); !a.Found || !a.Auth.TokenIssued || a.Auth.TokenHost != tokens.Host || !a.Auth.TokenPlain {
+		t.Errorf("anonymous: %+v", a)
+	}
+	before := len(tokens.Requests())
+	a := app(t, options(trusting(t, secure)), secure.Host, good())
+	check(t, a, registry.FaultUnexpectedAnswer, registry.PhaseToken)
+	if !errors.Is(a.Err, registry.ErrRealmInsecure) || a.Auth.CredentialSent || len(tokens.Requests()) != before {
+		t.Errorf("with a credential: %+v", a)
+	}
+}

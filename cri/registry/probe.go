@@ -388,8 +388,11 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 		if downgraded {
 			scheme = "https"
 		}
+		a := &c.answer.Auth
 		var err error
-		if c.answer.Auth.TokenHost, err = tokenServer(challenges, scheme); err != nil {
+		a.TokenHost, a.TokenPlain, err = tokenServer(challenges, scheme)
+		// Like the runtime, whypull asks any server for an anonymous token.
+		if anonymous := a.TokenPlain && !sends(c.cred); err != nil && !(anonymous && errors.Is(err, ErrRealmInsecure)) {
 			return err
 		}
 	}
@@ -639,15 +642,28 @@ func (c *conversation) meaning(r reply) Fault {
 	case r.good():
 		return c.unsupported(r)
 	case r.status == http.StatusUnauthorized:
-		if scheme, _ := schemeOf(auth.ParseAuthHeader(r.header)); c.answer.Auth.TokenIssued && scheme != SchemeBasic {
-			return FaultInsufficientScope
-		}
-		return FaultUnauthorized
+		return c.unauthorized(r)
 	case isPolicy(r.status, r.body):
 		return FaultPolicyBlocked
 	default:
 		return statusFault(r.status)
 	}
+}
+
+// unauthorized returns the fault of a 401. One that calls a token invalid which was issued for
+// this conversation is about the registry and its token server, not about the credential, for
+// which that has issued it (RFC 6750, 3.1).
+func (c *conversation) unauthorized(r reply) Fault {
+	scheme, invalid := schemeOf(auth.ParseAuthHeader(r.header))
+	switch {
+	case !c.answer.Auth.TokenIssued || scheme == SchemeBasic:
+		return FaultUnauthorized
+	case !invalid || r.url.Host != c.endpoint.Host:
+		return FaultInsufficientScope
+	}
+	c.answer.Auth.TokenRejected = true
+	c.answer.Auth.Skew = skew(r.header, time.Now(), c.notes.lastToken().ahead)
+	return FaultUnexpectedAnswer
 }
 
 // unsupported reports by the header whether the runtime cannot use a manifest: it is of the

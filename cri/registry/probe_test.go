@@ -261,7 +261,7 @@ func bearerCases() []exchange {
 		},
 		{
 			name: "bearer, realm without TLS", config: registrytest.Config{Realm: "http://registry.test:1/token"}, repo: bearer, cred: good(),
-			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}}),
+			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer, TokenPlain: true}}),
 			lines: []string{head},
 		},
 		{
@@ -323,6 +323,9 @@ func wordsCases() []exchange {
 	}
 }
 
+// apart is how far two clocks are apart.
+func apart(d time.Duration) *time.Duration { return &d }
+
 // expiryCases are about a token server's words.
 func expiryCases() []exchange {
 	bearer := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer}
@@ -344,10 +347,23 @@ func expiryCases() []exchange {
 			lines:  []string{head, fetch}},
 		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
-			want: fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, registry.Answer{
-				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 401, registry.Answer{
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, TokenRejected: true, Skew: apart(0)},
 			}),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
+		{name: "a fresh token called invalid, the token server's clock ahead", cred: good(),
+			config: registrytest.Config{Passwords: known(), TokenHeader: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}},
+			repo:   registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer realm="x",error="invalid_token"`}}},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 401, registry.Answer{
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, TokenRejected: true, Skew: apart(-time.Hour)},
+			}),
+			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
+		{name: "an anonymous token called invalid",
+			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer realm="x",error="invalid_token"`}}},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 401, registry.Answer{
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, TokenIssued: true, TokenRejected: true, Skew: apart(0)},
+			}),
+			lines: []string{head, fetch, head + " Bearer"}},
 		{name: "expired by the challenge", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Basic, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
 			want: fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, expired(registry.Answer{

@@ -134,6 +134,7 @@ func (g guard) recordToken(req *http.Request, resp *http.Response) {
 		page:    isHTML(resp.Header) || startsPage(words) || limit == 1 && string(words) == "<",
 		proxys:  req.URL.Scheme == "http" && g.notes.throughProxy() && proxyAnswered(resp.StatusCode, resp.Header),
 		expired: refused && (saysExpired(string(words)) || challengeSaysExpired(resp.Header)),
+		ahead:   aheadOf(resp.Header, time.Now()),
 	})
 }
 

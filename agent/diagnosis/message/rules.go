@@ -134,6 +134,9 @@ var textRules = []textRule{
 
 	// Who asks. The registry's own words on wrong or expired credentials first.
 	{cause: diagnosis.CredentialsExpired, any: expiredCredentials},
+	// containerd's words for a challenge with error="invalid_token" to a token that it has
+	// just got: nobody has looked at the credentials.
+	{cause: diagnosis.RegistryError, any: "server message: invalid_token"},
 	{cause: diagnosis.CredentialsRejected, any: "incorrect username|invalid username|bad credentials|bad_credential|token failed verification|authentication token not found|not registered with aad|wrong username|wrong user|http basic: access denied|authentication failed|authentication failure|login failed|login attempt|invalid credentials|bad username|invalid token|invalid_token|invalid access token|wrong password|incorrect password|invalid password|credentials are invalid|cannot be authenticated with the token|unauthorized: invalid|not authenticated|invalid_grant|invalid_client|invalid client secret|personal access token|aadsts", not: "needed permissions|auth challenge realm"},
 	// Limits: Docker Hub, Quay, ECR, Artifact Registry, and the bare 429.
 	{cause: diagnosis.RateLimited, any: "toomanyrequests|too many requests|pull rate limit|rate limit|rate limits|rate-limit|rate exceeded|ratelimit|quota exceeded|throttlingexception|request throttled|request limit exceeded|too many failed login"},

@@ -52,7 +52,8 @@ func (w *World) scopeCases() []spec {
 		simple("hub-login", hostHub, DeniedOrNotFound, refused("hub-login", scope)).as(right()),
 		simple("hub-missing", hostHub, DeniedOrNotFound, nil),
 		simple("hub-missing-login", hostHub, DeniedOrNotFound, nil).as(right()),
-		simple("hub-invalid-token", hostHub, DeniedOrNotFound, refused("hub-invalid-token", "invalid_token")),
+		// It rejects what its own token server has issued.
+		simple("hub-invalid-token", hostHub, RegistryError, refused("hub-invalid-token", "invalid_token")),
 		// The good registry says so when there is no such repository: this one is
 		// there.
 		simple("scope-refused-anonymous", "", AuthenticationRequired, refused("scope-refused-anonymous", scope)),
