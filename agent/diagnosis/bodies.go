@@ -347,6 +347,8 @@ type RegistryFacts struct {
 	// Form is why the runtime cannot use the image, for FaultUnsupportedFormat; empty for
 	// rare reasons.
 	Form Form
+	// Encrypted reports whether the image has encrypted layers.
+	Encrypted bool
 	// Outside reports whether layers come from URLs of their own, which are not checked.
 	Outside bool
 	// Platforms are those that the image is for, as os/arch[/variant], and Platform

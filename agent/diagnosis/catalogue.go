@@ -295,7 +295,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: UnsupportedFormat, Label: "unsupported_format", Title: "Unsupported format", Fixer: FixApplication,
 	Meaning: "The container runtime does not support the media type or schema of the image.",
 	Advice:  "Build and push the image again in a current format.",
-	summary: detailSummary(FaultUnsupportedFormat, FaultWebPage), remedy: formatRemedy, kin: kinPage, retry: retryShowsIt, afterCredentials: true, beyondReplay: true,
+	summary: formatSummary, remedy: formatRemedy, kin: kinPage, retry: retryShowsIt, afterCredentials: true, beyondReplay: true,
 }, {
 	Cause: ContentCorrupt, Label: "content_corrupt", Title: "Corrupt content", Fixer: FixRegistry,
 	Meaning: "The registry serves content that does not match the manifest.",

@@ -482,6 +482,9 @@ func (f Failure) contentPassed(e *Evidence, r *RegistryFacts) string {
 	case e.Outcome != Passed:
 		return fmt.Sprintf("the check of the image content at %s was not completed%s", at, reserveDetail(r.Reserve))
 	}
+	if r.Encrypted {
+		return fmt.Sprintf("%s serves the manifest and blobs of the image (%d checked); its layers are encrypted, so the runtime needs a key for them", at, r.Looked)
+	}
 	if r.Outside {
 		return fmt.Sprintf("%s serves the manifest and blobs of the image (%d checked), but not its foreign layers, which come from other servers", at, r.Looked)
 	}

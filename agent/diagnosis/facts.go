@@ -329,6 +329,11 @@ func (x *facts) whole() bool {
 	return x.works() && slices.ContainsFunc(x.attempts(), func(e *Evidence) bool { return e.Registry().Content && e.passed() })
 }
 
+// encrypted reports whether the image has encrypted layers.
+func (x *facts) encrypted() bool {
+	return slices.ContainsFunc(x.asked(), func(e *Evidence) bool { return e.Registry().Encrypted })
+}
+
 // unfinished reports whether whypull's time was over before it had looked at what
 // the manifest holds.
 func (x *facts) unfinished() bool {

@@ -30,6 +30,8 @@ type MessageFacts struct {
 	// pull, in a file of its own (EnsureImageExists, RecordPullIntent), so that it has
 	// asked no runtime.
 	IntentUnrecorded bool
+	// Undecrypted reports whether the runtime could not decrypt a layer.
+	Undecrypted bool
 	// FullStore is the directory of containerd's content store, where that had no
 	// space left.
 	FullStore string

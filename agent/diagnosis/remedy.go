@@ -828,10 +828,25 @@ func formatRemedy(x *facts) []string {
 	if e, _ := x.atOrigin(FaultUnsupportedFormat); e.Registry().Form == FormBlob {
 		return x.setImage(x.Ref().Untagged()+"@"+blank("digest"), "use the digest of the manifest or index, which docker buildx imagetools inspect shows")
 	}
-	if _, ok := x.atOrigin(FaultWebPage); !ok {
+	if _, ok := x.atOrigin(FaultWebPage); ok {
+		return x.respondent()
+	}
+	if _, ok := x.atOrigin(FaultUnsupportedFormat); ok || !x.undecrypted() {
 		return nil
 	}
-	return x.respondent()
+	return x.decryptRemedy()
+}
+
+// decryptRemedy gives the runtime a key for the image.
+func (x *facts) decryptRemedy() []string {
+	dir, of := "/etc/containerd/ocicrypt/keys", "containerd, which also needs the program ctd-decoder: stream_processors in its configuration names the program and the directory"
+	if x.crio() {
+		dir, of = "/etc/crio/keys", "CRI-O: decryption_keys_path in its configuration"
+	}
+	return []string{
+		comment("On node %s, install the private key for %s, in %s unless another directory is configured for "+of+". Or push the image without encryption.", x.Node, x.image(), dir),
+		x.watch(),
+	}
 }
 
 // respondent finds out what responds in the place of a registry.

@@ -92,6 +92,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// The manifest can be pulled, but its content is not usable.
 	{PlatformMismatch, registryFails(FaultPlatformMismatch)},
 	{UnsupportedFormat, registryFails(FaultUnsupportedFormat, FaultWebPage)},
+	{UnsupportedFormat, layersEncrypted},
 	{ContentCorrupt, registryFails(FaultContentCorrupt, FaultContentMissing)},
 	{AccessDenied, contentRefused},
 
@@ -408,6 +409,14 @@ func (x *facts) unusable() []*Evidence {
 func refusedElsewhere(x *facts, cause Cause) Confidence {
 	_, ok := x.refusedElsewhere()
 	return weaker(Likely, x.agreedIf(ok && !x.works(), cause))
+}
+
+// layersEncrypted: the image has encrypted layers, and the text is of a runtime that cannot
+// decrypt them, or of what it does with layers in words that are not known. Which keys the
+// node has is not known.
+func layersEncrypted(x *facts, _ Cause) Confidence {
+	m := x.message()
+	return confidenceIf(x.encrypted() && (m.Undecrypted || m.AfterManifest && x.reading() == Unknown), Likely)
 }
 
 // contentRefused: the manifest can be pulled, a blob of it not, with any
@@ -798,7 +807,7 @@ func everyCheckPasses(x *facts, _ Cause) Confidence {
 		return ""
 	case x.reading() == Unknown && !x.Offline || x.unread() && !x.credentialed():
 		return Likely
-	case x.unfinished(), x.unloaded(), x.policy() != nil, len(x.waits()) > 0:
+	case x.unfinished(), x.unloaded(), x.policy() != nil, x.encrypted(), len(x.waits()) > 0:
 		return Likely
 	case x.message().AfterManifest && x.message().Blob == "": // it may be of a layer that was not looked at
 		return Likely

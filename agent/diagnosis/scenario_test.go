@@ -468,6 +468,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.TokenHost, b.TokenPlain = value, true
 	case "form":
 		b.Form = map[string]Form{"blob": FormBlob, "text": FormText}[value]
+	case "encrypted":
+		b.Encrypted = value == "yes"
 	case "outside":
 		b.Outside = value == "yes"
 	case "api":

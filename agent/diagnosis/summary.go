@@ -48,6 +48,18 @@ func detailSummary(faults ...Fault) func(*facts) string {
 	}
 }
 
+// formatSummary is detailSummary, or about encrypted layers.
+func formatSummary(x *facts) string {
+	if s := detailSummary(FaultUnsupportedFormat, FaultWebPage)(x); s != "" || !x.undecrypted() {
+		return s
+	}
+	return fmt.Sprintf("%s has encrypted layers, and the container runtime of node %s cannot decrypt them: it has no key for them, or no decryption set up", x.image(), x.Node)
+}
+
+// undecrypted reports whether the image has encrypted layers by the runtime's text or by its
+// manifest.
+func (x *facts) undecrypted() bool { return x.message().Undecrypted || x.encrypted() }
+
 // trustSummary is detailSummary with a setting without effect that would make the runtime
 // trust the registry, or not ask for a certificate.
 func trustSummary(fault Fault) func(*facts) string {

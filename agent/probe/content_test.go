@@ -83,6 +83,10 @@ func TestContent(t *testing.T) {
 			func(e diagnosis.Evidence) bool { return e.Registry().Via != "" && len(e.Registry().Addresses) == 0 }},
 		"blob corrupt": {broken(func(o *registrytest.Object) { o.Sent = []byte(strings.Repeat("x", len(o.Body))) }), corruptText,
 			"Failed | ContentCorrupt | blob DIGEST from https://HUB is corrupt: digest or size mismatch, bad compression, or truncated", nil},
+		"encrypted": {func(c *registrytest.Content) ocispec.Descriptor {
+			return c.Image(here(runtime.GOARCH), c.Blob(ocispec.MediaTypeImageLayerGzip+"+encrypted", []byte(strings.Repeat("?", 999))))
+		}, "failed to extract layer sha256:01: missing private key needed for decryption", "Passed | https://HUB serves the manifest and blobs of the image (2 checked); its layers are encrypted, so the runtime needs a key for them",
+			func(e diagnosis.Evidence) bool { return e.Registry().Encrypted }},
 		"something else": {func(c *registrytest.Content) ocispec.Descriptor {
 			return c.Artifact(c.Blob("application/vnd.cncf.helm.config.v1+json", []byte("{}")), c.Blob("application/vnd.example", []byte("x")))
 		}, "unsupported media type", "Inconclusive | https://HUB has an artifact under this name that is not an image: the pull succeeds, but the container cannot start", nil},

@@ -442,7 +442,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 		TokenHost: a.Auth.TokenHost, TokenPlain: a.Auth.TokenPlain, TokenRejected: a.Auth.TokenRejected, Skew: a.Auth.Skew, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists,
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
 		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: diagnosis.Fault(a.Proxy.Fault),
-		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform,
+		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform, Encrypted: a.Content.Encrypted,
 		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob, Form: registryForms[a.Content.Form], Outside: a.Content.Outside,
 		Reserve: reserve(a.Err), Clock: a.TLS.Clock,
 	}

@@ -204,6 +204,9 @@ type Content struct {
 	Blob string
 	// Form is why the runtime cannot use the image, for FaultUnsupportedFormat.
 	Form Form
+	// Encrypted: the manifest has encrypted layers (containers/ocicrypt), which only a runtime
+	// with a key for them can unpack. Of Inspect and Replay.
+	Encrypted bool
 	// Outside: the manifest has layers with URLs of their own, which are not checked. Of
 	// Inspect and Replay.
 	Outside bool

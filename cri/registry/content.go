@@ -154,6 +154,7 @@ func (i *inspection) run(ctx context.Context, contents func(context.Context, oci
 func (i *inspection) measure(m ocispec.Manifest) {
 	a := &i.answer
 	a.Content.Outside = slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return len(d.URLs) > 0 })
+	a.Content.Encrypted = slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return strings.HasSuffix(d.MediaType, "+encrypted") })
 	all := append([]ocispec.Descriptor{m.Config}, i.order(m)...)
 	for _, d := range all {
 		a.Content.Compressed += min(max(d.Size, 0), math.MaxInt64-a.Content.Compressed)

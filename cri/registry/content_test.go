@@ -69,7 +69,7 @@ func (tc inspected) run(t *testing.T) {
 	if a.Found != (tc.want.Fault == "") || a.Fault != tc.want.Fault || a.Phase != tc.want.Phase || a.Status != tc.want.Status || a.Content.Blob != wantBlob {
 		t.Errorf("found %t, fault %q in %q, status %d, blob %q; want %+v, blob %q", a.Found, a.Fault, a.Phase, a.Status, a.Content.Blob, tc.want, wantBlob)
 	}
-	if !slices.Equal(a.Content.Platforms, tc.want.Content.Platforms) || a.Content.OtherPlatform != tc.want.Content.OtherPlatform || a.Content.Artifact != tc.want.Content.Artifact ||
+	if !slices.Equal(a.Content.Platforms, tc.want.Content.Platforms) || a.Content.OtherPlatform != tc.want.Content.OtherPlatform || a.Content.Artifact != tc.want.Content.Artifact || a.Content.Encrypted != tc.want.Content.Encrypted ||
 		a.Content.Looked != tc.want.Content.Looked || a.Endpoint != "https://"+s.Host || a.Redirects.Via != "" {
 		t.Errorf("answer %+v, want %+v", a, tc.want)
 	}
@@ -135,7 +135,7 @@ func soundImages() []inspected {
 		}, want: registry.Answer{Content: registry.Content{Artifact: true, Looked: 1}}},
 		{name: "encrypted layers are for the node to know", opts: registry.InspectOptions{Thorough: true}, make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Blob(ocispec.MediaTypeImageLayerGzip+"+encrypted", bytes.Repeat([]byte("?"), 999))), blamed
-		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 2}}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 2, Encrypted: true}}},
 		{name: "zstd by its mark", opts: registry.InspectOptions{Thorough: true}, make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Blob(ocispec.MediaTypeImageLayerZstd, append([]byte{0x28, 0xb5, 0x2f, 0xfd}, make([]byte, 500)...))), blamed
 		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 2}}},

@@ -20,6 +20,7 @@ func Read(reason, text string) *diagnosis.MessageFacts {
 	facts.AfterManifest = afterManifest(facts.Text)
 	facts.FullStore = fullStore(facts.Text)
 	facts.RuntimeHelper = facts.Cause == diagnosis.CredentialProviderFailed && indexFold(facts.Text, "getting username and password") >= 0
+	facts.Undecrypted = facts.Cause == diagnosis.UnsupportedFormat && hasUndecrypted(facts.Text)
 	facts.IntentUnrecorded = strings.Contains(text, "record image pull intent")
 	return &facts
 }
@@ -57,6 +58,14 @@ var afterManifestWords = []string{
 	"copying system image from manifest list", "parsing image configuration", "fetching blob", "unpacking failed",
 	"adding layer with blob", "setting up to decompress blob", "storing blob to file", "committing the finished image",
 }
+
+// hasUndecrypted reports whether a text is about encrypted layers.
+func hasUndecrypted(text string) bool {
+	return slices.ContainsFunc(undecryptedWords, func(words string) bool { return indexFold(text, words) >= 0 })
+}
+
+//nolint:gochecknoglobals // never written
+var undecryptedWords = strings.Split(undecrypted, "|")
 
 // fullStore returns the directory of containerd's content store, or the one that
 // CRI-O keeps blobs in while it pulls them, from the text of a write to it that
@@ -202,6 +211,9 @@ func readError(text string) attempt {
 	cause, rule := causeOf(textRules, p, own, status, hub)
 	if saysMissing(own.text) && !slices.Contains(ofRefusal, cause) {
 		cause, rule = causeOf(textRules, own, own, httpStatus(own.text), hub)
+	}
+	if cause == diagnosis.RuntimeError && hasUndecrypted(text) { // a media type is masked
+		cause = diagnosis.UnsupportedFormat
 	}
 	if cause == diagnosis.TagNotFound && blobMissing(text) {
 		cause = diagnosis.ContentCorrupt
