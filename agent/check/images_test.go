@@ -51,8 +51,8 @@ spec:
 	var got []string
 	for _, at := range o.targets("ci-1", time.Unix(1, 0)) {
 		f := at.failure
-		got = append(got, fmt.Sprintf("%s %s %s %s|%s %s %s/%s %q %s %s", f.Kind, f.Container, f.Image, f.Registry, f.Repository,
-			f.PullPolicy, f.Namespace, f.Pod, f.PullSecrets, f.ServiceAccount, f.Owner))
+		got = append(got, fmt.Sprintf("%s %s %s %s|%s %s %s/%s %q %s {%s %s}", f.Kind, f.Container, f.Image, f.Registry, f.Repository,
+			f.PullPolicy, f.Namespace, f.Pod, f.PullSecrets, f.ServiceAccount, f.Owner.Kind, f.Owner.Name))
 		if at.pod.name != f.Pod || !f.Offline || f.Node != "ci-1" || !f.Since.Equal(time.Unix(1, 0)) || f.Reason+f.Message != "" {
 			t.Errorf("%+v", f)
 		}

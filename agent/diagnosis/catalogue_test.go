@@ -128,7 +128,10 @@ func TestEveryCauseIsSaid(t *testing.T) {
 		for _, kind := range []Kind{KindContainer, KindInitContainer, KindEphemeralContainer, KindImageVolume, KindSandbox} {
 			for _, owner := range []string{"", "Deployment", "StatefulSet", "Job", "Rollout", "Node"} {
 				f := ordinary()
-				f.Kind, f.Owner = kind, Owner{Kind: owner, Name: "web"}
+				f.Kind, f.Owner = kind, Owner{Kind: owner, Name: "web-29405678"}
+				if len(e.Cause)%2 == 0 {
+					f.Owner.CronJob = "web"
+				}
 				f.Platform = Platforms()[len(e.Cause)%len(Platforms())]
 				x := newFacts(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: e.Cause}}})
 				checkSentence(t, Clip(x.summary(e.Cause), SummaryLimit))

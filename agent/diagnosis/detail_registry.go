@@ -116,7 +116,7 @@ func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 		}
 		return fmt.Sprintf("%s denies pull access to %s %s%s", r.who(at), repo, with, r.status())
 	case FaultPolicyBlocked:
-		return fmt.Sprintf("%s blocks %s by policy%s", at, f.Image, r.status())
+		return r.policyDetail(at, f.image())
 	case FaultWebPage:
 		return fmt.Sprintf("%s returned a web page%s: a login page, proxy or web server responds instead of a registry", r.who(at), r.httpStatus())
 	case FaultUnsupportedFormat:
@@ -136,6 +136,17 @@ func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 		return fmt.Sprintf("%s returned a server error%s", r.who(at), r.status())
 	}
 	return r.troubleDetail(at, cmp.Or(e.Fault, r.Shown))
+}
+
+// policyDetail returns the sentence about a registry that withholds an image.
+func (r *RegistryFacts) policyDetail(at, image string) string {
+	switch r.Status {
+	case http402:
+		return fmt.Sprintf("%s withholds %s, as for an account that is not paid for or has used up its quota%s", r.who(at), image, r.status())
+	case http451:
+		return fmt.Sprintf("%s withholds %s for legal reasons%s", r.who(at), image, r.status())
+	}
+	return fmt.Sprintf("%s blocks %s by policy%s", at, image, r.status())
 }
 
 func (r *RegistryFacts) unauthorizedDetail(at string, crio bool) string {
@@ -328,8 +339,13 @@ func (c *Certificate) issuer() string {
 	if c == nil || c.Issuer == "" {
 		return ""
 	}
-	if c.SelfSigned {
+	switch {
+	case c.SelfSigned && c.Namesake:
+		return " (self-signed; the node trusts another certificate of this name)"
+	case c.SelfSigned:
 		return " (self-signed)"
+	case c.Namesake:
+		return fmt.Sprintf(" (issued by %q; the node trusts an authority of this name, but with another key)", c.Issuer)
 	}
 	return fmt.Sprintf(" (issued by %q)", c.Issuer)
 }

@@ -463,11 +463,14 @@ func (r *RegistryFacts) pageDenies() bool {
 	return r.Page && r.Status == http403 && !r.Content && r.Phase != PhaseToken
 }
 
-// http401 is the status of a request without the credentials that are wanted, http403 that
-// of one that is denied.
+// http401 is the status of a request without the credentials that are wanted, http402 that
+// of one to an account that is not paid for, http403 that of one that is denied, http451 that
+// of what is withheld for legal reasons.
 const (
 	http401 = 401
+	http402 = 402
 	http403 = 403
+	http451 = 451
 )
 
 // refusedElsewhere is the refusal of a place that the registry redirects to for the

@@ -144,4 +144,7 @@ const (
 // zero value is a pod that nobody manages.
 type Owner struct {
 	Kind, Name string
+	// CronJob is the CronJob that has presumably created the Job, by the Job's name; ""
+	// for none. Only the Job names its owner, and whypull does not read it.
+	CronJob string
 }

@@ -116,6 +116,9 @@ func (x *facts) managed() []string {
 	if x.Owner.Kind == "" {
 		return x.Manager.first("pod " + x.Pod)
 	}
+	if x.ofCronJob() {
+		return x.Manager.first("the CronJob " + x.Owner.CronJob)
+	}
 	return x.Manager.first(x.owner())
 }
 

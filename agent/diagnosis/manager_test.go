@@ -88,7 +88,7 @@ func TestManagerWords(t *testing.T) {
 // TestRolloutOfManySecrets: a list that is not known whole is not written.
 func TestRolloutOfManySecrets(t *testing.T) {
 	f := ordinary()
-	f.Owner, f.PullSecrets, f.MoreSecrets = Owner{KindRollout, "web"}, []string{"a"}, 1
+	f.Owner, f.PullSecrets, f.MoreSecrets = Owner{Kind: KindRollout, Name: "web"}, []string{"a"}, 1
 	lines := (&facts{Failure: f}).patchPod("add the pull secret", attached("new"))
 	if last := lines[len(lines)-1]; last != "kubectl -n shop edit rollout.argoproj.io/web" {
 		t.Error(lines)

@@ -297,6 +297,14 @@ func (x *facts) setImage(image, what string) []string {
 		lines := append(x.managed(), comment("In %s, %s:", x.place(), what), x.kubectl("set image", x.target(), set))
 		return append(lines, x.recreate()...)
 	}
+	if x.ofCronJob() {
+		return append(x.managed(),
+			comment("In %s, %s:", x.cronJob(), what),
+			x.kubectl("set image", quote("cronjob/"+x.Owner.CronJob), set),
+			comment("Until its next Job, change the pod, because the template of %s cannot be changed:", x.owner()),
+			x.kubectl("set image", quote("pod/"+x.Pod), set),
+		)
+	}
 	if x.Owner.Kind == "Job" {
 		what += " and create it again"
 	}
@@ -351,6 +359,14 @@ func (x *facts) owner() string {
 		kind = "Rollout"
 	}
 	return fmt.Sprintf("the %s %s", kind, x.Owner.Name)
+}
+
+// ofCronJob reports whether the pod's Job is presumably one of a CronJob.
+func (x *facts) ofCronJob() bool { return x.Owner.Kind == "Job" && x.Owner.CronJob != "" }
+
+// cronJob names the CronJob and why it is thought to have created the Job.
+func (x *facts) cronJob() string {
+	return fmt.Sprintf("the CronJob %s, to which the Job %s belongs by its name", x.Owner.CronJob, x.Owner.Name)
 }
 
 // --- policy
@@ -464,6 +480,14 @@ func (x *facts) patchInCluster(what string, spec map[string]any) []string {
 		return x.remake(what, spec)
 	case only && len(spec) == 1 && len(x.PullSecrets) == 0:
 		return x.patchServiceAccount(secrets)
+	case x.ofCronJob():
+		template := map[string]any{"spec": map[string]any{"jobTemplate": map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}}}
+		return []string{
+			comment("In %s, %s:", x.cronJob(), what),
+			x.kubectl("patch", quote("cronjob/"+x.Owner.CronJob), "-p", quote(asJSON(template))),
+			comment("Then delete %s, because its template cannot be changed. The next Job has the change:", x.owner()),
+			x.kubectl("delete", quote("job/"+x.Owner.Name)),
+		}
 	}
 	return []string{comment("In the pod template of %s, %s and create it again: %s", x.owner(), what, asJSON(spec))}
 }
@@ -986,12 +1010,29 @@ func signatureRemedy(x *facts) []string {
 func blockedRemedy(x *facts) []string {
 	e := x.config(ConfigBlocked)
 	if e == nil {
-		return nil
+		return x.withheldRemedy()
 	}
 	return []string{
 		comment("On node %s, remove blocked = true from the entry for %s in %s if the registry may be used. Then:", x.Node, x.Registry, e.Config().File),
 		reloadCRIO,
 	}
+}
+
+// withheldRemedy says what to ask the owner of the registry; nil where no status says why it
+// withholds the image.
+func (x *facts) withheldRemedy() []string {
+	e, _ := x.atOrigin(FaultPolicyBlocked)
+	status := e.Registry().Status
+	if status == 0 && x.reading() == PolicyBlocked {
+		status = x.message().Status
+	}
+	switch status {
+	case http402:
+		return []string{comment("Ask the owner of the account at %s about unpaid invoices and used up quotas of storage or transfer. Or pull the image from another registry.", x.Registry), x.watch()}
+	case http451:
+		return []string{comment("Ask the owner of %s which law or order it applies, and to which places: a mirror elsewhere may serve the image.", x.Registry)}
+	}
+	return nil
 }
 
 func resolveRemedy(x *facts) []string {
@@ -1055,7 +1096,15 @@ func untrustedRemedy(x *facts) []string {
 	}
 	lines := x.trust()
 	e, _ := x.atOrigin(FaultTLSUntrusted)
-	if c := e.Registry().Certificate; c != nil && c.Alone && !c.SelfSigned && c.Issuer != "" {
+	c := e.Registry().Certificate
+	switch {
+	case c == nil || !c.Namesake:
+	case c.SelfSigned:
+		lines = append([]string{comment("The registry seems to have made a new self-signed certificate, and node %s trusts the old one. Use the new one:", x.Node)}, lines...)
+	default:
+		lines = append([]string{comment("Authority %s seems to have been issued again with another key, and node %s trusts the old one. Use its current certificate:", c.Issuer, x.Node)}, lines...)
+	}
+	if c != nil && c.Alone && !c.Namesake && !c.SelfSigned && c.Issuer != "" {
 		lines = append(lines, comment("Or, if %s is an intermediate authority of one that the node trusts, make the server send its certificate too", c.Issuer))
 	}
 	return lines

@@ -369,7 +369,7 @@ func patchIn(line string) string {
 func TestRemediesPatchTheFailingContainer(t *testing.T) {
 	for kind, list := range map[Kind]string{KindContainer: "containers", KindInitContainer: "initContainers", KindImageVolume: "volumes"} {
 		f := ordinary()
-		f.Kind, f.PullPolicy, f.Owner = kind, "Never", Owner{"Deployment", "web"}
+		f.Kind, f.PullPolicy, f.Owner = kind, "Never", Owner{Kind: "Deployment", Name: "web"}
 		x := &facts{Failure: f}
 		var patch struct {
 			Spec struct {

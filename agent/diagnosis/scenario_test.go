@@ -177,6 +177,8 @@ func (s *verdictCase) set(key, value string) error {
 		f.Stall = Stall(value)
 	case "owner":
 		f.Owner.Kind, f.Owner.Name, _ = strings.Cut(value, "/")
+	case "cronjob":
+		f.Owner.CronJob = value
 	case "attempts":
 		n, err := strconv.Atoi(value)
 		f.Attempts = n
@@ -484,6 +486,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.RetryAfter, err = time.ParseDuration(value)
 	case "issuer":
 		b.Certificate = &Certificate{Issuer: value}
+	case "namesake":
+		b.Certificate.Namesake = value == "yes"
 	case "alone":
 		b.Certificate.Alone = value == "yes"
 	case "names":

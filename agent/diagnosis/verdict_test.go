@@ -246,7 +246,7 @@ func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
 	f.Image, f.Registry, f.Repository, f.ServiceAccount = text, spoiltHost(f.Registry, text), text, text
 	f.PullSecrets = []string{text}
 	if f.Owner.Kind != "" {
-		f.Owner.Name = text
+		f.Owner.Name, f.Owner.CronJob = text, text
 	}
 	if f.Manager.Tool != "" {
 		f.Manager.Namespace, f.Manager.Name = text, text

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
@@ -427,7 +428,34 @@ func OwnerOf(pod *corev1.Pod) diagnosis.Owner {
 			return diagnosis.Owner{Kind: kind, Name: name}
 		}
 	}
-	return diagnosis.Owner{Kind: qualified(*o), Name: o.Name}
+	out := diagnosis.Owner{Kind: qualified(*o), Name: o.Name}
+	if out.Kind == "Job" {
+		out.CronJob = cronJobOf(o.Name, pod.CreationTimestamp.Time)
+	}
+	return out
+}
+
+// oldestSchedule is how long before a pod its Job can have been scheduled, as far as a
+// remedy is concerned: Jobs that replace their pods for longer are rare.
+const oldestSchedule = 31 * 24 * time.Hour
+
+// cronJobOf returns the CronJob that has created a Job of this name, by its form, with a pod
+// that was created at this time; "" for other names. A CronJob appends the minutes from 1970
+// to the scheduled time (pkg/controller/cronjob, getJobName).
+func cronJobOf(job string, created time.Time) string {
+	i := strings.LastIndexByte(job, '-')
+	if i <= 0 || created.IsZero() {
+		return ""
+	}
+	minutes, err := strconv.ParseUint(job[i+1:], 10, 32)
+	if err != nil {
+		return ""
+	}
+	scheduled := time.Unix(0, 0).Add(time.Duration(minutes) * time.Minute)
+	if age := created.Sub(scheduled); age < 0 || age > oldestSchedule {
+		return ""
+	}
+	return job[:i]
 }
 
 // qualified returns the owner's kind as kubectl takes it, with the API group

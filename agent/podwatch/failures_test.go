@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -376,6 +377,14 @@ func TestImageVolumeMounts(t *testing.T) {
 	}
 }
 
+// created makes a pod that was created so many minutes after 1970.
+func created(minutes int64, more func(*corev1.Pod)) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.CreationTimestamp = metav1.Unix(60*minutes+5, 0)
+		more(p)
+	}
+}
+
 func TestOwner(t *testing.T) {
 	t.Parallel()
 	yes, no := new(true), new(false)
@@ -397,6 +406,12 @@ func TestOwner(t *testing.T) {
 		"StatefulSet with a hash":   {ownedBy("StatefulSet", "db-5d7f8", yes, hash), diagnosis.Owner{Kind: "StatefulSet", Name: "db-5d7f8"}},
 		"DaemonSet":                 {ownedBy("DaemonSet", "agent", yes, nil), diagnosis.Owner{Kind: "DaemonSet", Name: "agent"}},
 		"Job":                       {ownedBy("Job", "import", yes, nil), diagnosis.Owner{Kind: "Job", Name: "import"}},
+		"Job of a CronJob":          {created(29405678, ownedBy("Job", "nightly-import-29405678", yes, nil)), diagnosis.Owner{Kind: "Job", Name: "nightly-import-29405678", CronJob: "nightly-import"}},
+		"Job of a CronJob, late":    {created(29405678+24*60, ownedBy("Job", "nightly-29405678", yes, nil)), diagnosis.Owner{Kind: "Job", Name: "nightly-29405678", CronJob: "nightly"}},
+		"Job with a date":           {created(29405678, ownedBy("Job", "import-20251128", yes, nil)), diagnosis.Owner{Kind: "Job", Name: "import-20251128"}},
+		"Job of the future":         {created(29405678, ownedBy("Job", "import-29405679", yes, nil)), diagnosis.Owner{Kind: "Job", Name: "import-29405679"}},
+		"Job with a number alone":   {created(29405678, ownedBy("Job", "-29405678", yes, nil)), diagnosis.Owner{Kind: "Job", Name: "-29405678"}},
+		"other kind, minutes":       {created(29405678, ownedBy("Task", "nightly-29405678", yes, nil)), diagnosis.Owner{Kind: "Task", Name: "nightly-29405678"}},
 		"static pod's mirror":       {ownedBy("Node", "worker-3", yes, nil), diagnosis.Owner{Kind: "Node", Name: "worker-3"}},
 		"nobody":                    {func(*corev1.Pod) {}, diagnosis.Owner{}},
 		"owner is not a controller": {ownedBy("ConfigMap", "x", no, nil), diagnosis.Owner{}},

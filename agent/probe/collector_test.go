@@ -556,7 +556,10 @@ func TestTagCandidates(t *testing.T) {
 func TestAuthorities(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	const untrusted = `the certificate of https://HUB (ADDR) is not trusted by the node (issued by "Test Authority")`
+	const (
+		unknown   = `the certificate of https://HUB (ADDR) is not trusted by the node (issued by "Test Authority")`
+		untrusted = `the certificate of https://HUB (ADDR) is not trusted by the node (issued by "Test Authority"; the node trusts an authority of this name, but with another key)`
+	)
 	for name, tc := range map[string]struct {
 		ca    *catest.CA
 		files map[string]string
@@ -564,7 +567,7 @@ func TestAuthorities(t *testing.T) {
 	}{
 		"the node's": {ca: s.CA, want: []string{"Passed | https://HUB serves the manifest without credentials"}},
 		"another":    {ca: catest.New(t), want: []string{"Failed | TLSUntrusted | " + untrusted}},
-		"none":       {want: []string{"Inconclusive | " + untrusted + "; but whypull did not find the node's CA certificates, so this is uncertain"}},
+		"none":       {want: []string{"Inconclusive | " + unknown + "; but whypull did not find the node's CA certificates, so this is uncertain"}},
 		"the host's": {ca: catest.New(t), files: map[string]string{
 			"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"ca.pem\"\n", "certs.d/" + s.Host + "/ca.pem": string(s.CA.PEM()),
 		}, want: []string{"Passed | https://HUB serves the manifest without credentials"}},

@@ -460,7 +460,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	}
 	facts.Alert = registryAlerts[a.TLS.Alert]
 	if c := a.TLS.Certificate; c != nil {
-		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, Authority: c.Authority, SelfSigned: c.SelfSigned, Alone: c.Alone, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
+		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, Authority: c.Authority, SelfSigned: c.SelfSigned, Alone: c.Alone, Namesake: c.Namesake, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 	}
 	return diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.Fault(a.Fault),

@@ -239,6 +239,7 @@ type Certificate struct {
 	Authority           string   // its own common name, if it is that of an authority in the chain
 	SelfSigned          bool
 	Alone               bool // the server has sent no other with it
+	Namesake            bool // the node trusts another authority of the issuer's name, for FaultTLSUntrusted
 	NotBefore, NotAfter time.Time
 }
 

@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -29,4 +31,13 @@ func (r *Room) Fill() (free func()) {
 		r.small.Release(smallRoom)
 		r.large.Release(largeRoom)
 	}
+}
+
+// TrustsNamesake reports what a client that trusts a pool finds of a server that sends a
+// certificate and an authority.
+func TrustsNamesake(leaf, authority *x509.Certificate, trusted *x509.CertPool) bool {
+	sent := x509.NewCertPool()
+	sent.AddCert(authority)
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: trusted, Intermediates: sent})
+	return trustsNamesake(&tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{leaf, authority}, Err: err})
 }

@@ -58,7 +58,7 @@ const (
 	FaultRateLimited        Fault = "RateLimited"
 	FaultServerError        Fault = "ServerError" // 5xx
 	FaultUnexpectedAnswer   Fault = "UnexpectedAnswer"
-	FaultPolicyBlocked      Fault = "PolicyBlocked" // 451, or the error code of a policy
+	FaultPolicyBlocked      Fault = "PolicyBlocked" // 402, 451, or the error code of a policy
 	FaultWebPage            Fault = "WebPage"       // an HTML page instead of a registry's response
 
 	// content
@@ -319,8 +319,13 @@ func isErrno(err error, errno syscall.Errno) bool {
 	return errors.Is(err, errno) || errors.Is(err, socketErrno(errno))
 }
 
+// statusBandwidthLimit is the status of some web servers and hosts for an account that has
+// used up its bandwidth.
+const statusBandwidthLimit = 509
+
 // statusFault returns the fault of an HTTP status without context. A 404 can mean more; 407
-// is only sent by proxies.
+// is only sent by proxies. Hosted registries answer 402 for an account that is not paid for
+// or has used up its quota, which is no error of theirs and does not pass.
 func statusFault(status int) Fault {
 	switch {
 	case status == http.StatusUnauthorized:
@@ -331,9 +336,9 @@ func statusFault(status int) Fault {
 		return FaultNotFound
 	case status == http.StatusProxyAuthRequired:
 		return FaultProxyFailed
-	case status == http.StatusTooManyRequests:
+	case status == http.StatusTooManyRequests, status == statusBandwidthLimit:
 		return FaultRateLimited
-	case status == http.StatusUnavailableForLegalReasons:
+	case status == http.StatusPaymentRequired, status == http.StatusUnavailableForLegalReasons:
 		return FaultPolicyBlocked
 	case status >= http.StatusInternalServerError:
 		return FaultServerError

@@ -235,7 +235,7 @@ func tokenServer(challenges []auth.Challenge, scheme string) (host string, plain
 		if plain && realm.Port() == "" {
 			host += ":80" // without a scheme it would be taken for 443
 		}
-		if realm.Scheme != "https" && !(plain && scheme == "http") {
+		if secure := realm.Scheme == "https" || plain && scheme == "http"; !secure {
 			err = ErrRealmInsecure
 		}
 		return clean(host, maxHostName), plain, err

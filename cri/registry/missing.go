@@ -21,6 +21,7 @@ const maxTags = 100
 const (
 	codeNameUnknown     = "NAME_UNKNOWN"
 	codeManifestUnknown = "MANIFEST_UNKNOWN"
+	codeTooManyRequests = "TOOMANYREQUESTS"
 )
 
 // fromBlobs requests a digest that is not a manifest's as a blob, as containerd does

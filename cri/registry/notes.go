@@ -62,8 +62,10 @@ type tokenAnswer struct {
 type peer struct {
 	remote netip.AddrPort
 	cert   *x509.Certificate
-	alone  bool      // it came without others
-	expiry time.Time // of what was verified or was expired
+	alone  bool // it came without others
+	// namesake: another authority of its issuer's name is trusted.
+	namesake bool
+	expiry   time.Time // of what was verified or was expired
 }
 
 func newNotes() *notes {
@@ -153,6 +155,12 @@ func (n *notes) verified(chains [][]*x509.Certificate) {
 		}
 	}
 	n.expires(longest)
+}
+
+func (n *notes) trustsNamesake() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.peer().namesake = true
 }
 
 func (n *notes) expires(at time.Time) {
@@ -358,7 +366,7 @@ func (n *notes) fill(a *Answer) {
 	}
 	if with.cert != nil && !atProxy {
 		a.TLS.Certificate = describe(with.cert)
-		a.TLS.Certificate.Alone = with.alone
+		a.TLS.Certificate.Alone, a.TLS.Certificate.Namesake = with.alone, with.namesake
 		a.TLS.Expiry = with.expiry
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -391,8 +392,10 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 		a := &c.answer.Auth
 		var err error
 		a.TokenHost, a.TokenPlain, err = tokenServer(challenges, scheme)
-		// Like the runtime, whypull asks any server for an anonymous token.
-		if anonymous := a.TokenPlain && !sends(c.cred); err != nil && !(anonymous && errors.Is(err, ErrRealmInsecure)) {
+		if errors.Is(err, ErrRealmInsecure) && a.TokenPlain && !sends(c.cred) {
+			err = nil // like the runtime, whypull asks it for an anonymous token
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -477,6 +480,9 @@ func (c *conversation) orProxy(fault Fault) Fault {
 func (c *conversation) blame(err error) {
 	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		c.notes.presented(verification.UnverifiedCertificates)
+	}
+	if trustsNamesake(err) {
+		c.notes.trustsNamesake()
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Cert != nil {
 		c.notes.presented([]*x509.Certificate{invalid.Cert})
@@ -643,6 +649,8 @@ func (c *conversation) meaning(r reply) Fault {
 		return c.unsupported(r)
 	case r.status == http.StatusUnauthorized:
 		return c.unauthorized(r)
+	case slices.Contains(oci.ReadErrorCodes(r.body), codeTooManyRequests):
+		return FaultRateLimited // with another status than 429, as of a gateway in front
 	case isPolicy(r.status, r.body):
 		return FaultPolicyBlocked
 	default:

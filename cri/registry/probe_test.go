@@ -88,6 +88,18 @@ func plainCases() []exchange {
 			lines: []string{head},
 		},
 		{
+			name: "rate limited with another status", repo: registrytest.Repository{Status: 403, ErrorBody: `{"errors":[{"code":"TOOMANYREQUESTS","message":"Rate exceeded"}]}`},
+			want: fault(registry.FaultRateLimited, registry.PhaseManifest, 403, registry.Answer{}), lines: []string{head, get},
+		},
+		{
+			name: "bandwidth used up", repo: registrytest.Repository{Status: 509},
+			want: fault(registry.FaultRateLimited, registry.PhaseManifest, 509, registry.Answer{}), lines: []string{head},
+		},
+		{
+			name: "not paid for", repo: registrytest.Repository{Status: 402},
+			want: fault(registry.FaultPolicyBlocked, registry.PhaseManifest, 402, registry.Answer{}), lines: []string{head},
+		},
+		{
 			name: "retry after is bounded", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"999999999"}}},
 			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{Response: registry.Response{RetryAfter: 24 * time.Hour}}),
 			lines: []string{head},
@@ -323,9 +335,6 @@ func wordsCases() []exchange {
 	}
 }
 
-// apart is how far two clocks are apart.
-func apart(d time.Duration) *time.Duration { return &d }
-
 // expiryCases are about a token server's words.
 func expiryCases() []exchange {
 	bearer := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer}
@@ -348,20 +357,20 @@ func expiryCases() []exchange {
 		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
 			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 401, registry.Answer{
-				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, TokenRejected: true, Skew: apart(0)},
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, TokenRejected: true, Skew: new(time.Duration(0))},
 			}),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
 		{name: "a fresh token called invalid, the token server's clock ahead", cred: good(),
 			config: registrytest.Config{Passwords: known(), TokenHeader: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}},
 			repo:   registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer realm="x",error="invalid_token"`}}},
 			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 401, registry.Answer{
-				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, TokenRejected: true, Skew: apart(-time.Hour)},
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, TokenRejected: true, Skew: new(-time.Hour)},
 			}),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
 		{name: "an anonymous token called invalid",
 			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer realm="x",error="invalid_token"`}}},
 			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 401, registry.Answer{
-				Auth: registry.Auth{Scheme: registry.SchemeBearer, TokenIssued: true, TokenRejected: true, Skew: apart(0)},
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, TokenIssued: true, TokenRejected: true, Skew: new(time.Duration(0))},
 			}),
 			lines: []string{head, fetch, head + " Bearer"}},
 		{name: "expired by the challenge", config: registrytest.Config{Passwords: known()}, cred: good(),

@@ -84,6 +84,9 @@ var textRules = []textRule{
 	{cause: diagnosis.PolicyBlocked, any: "due to configured policy|projectpolicyviolation|project_policy_violation|in quarantine|is quarantined|item is quarantined|item is in quarantine|been quarantined|quarantined by|under quarantine|quarantine policy|quarantine status|blocking policy|blocked by|current image with|severity of vulnerab|operation is disallowed|is blocked in|registry is blocked|organization's policy|organizational policy|denied by attestor|image policy webhook|legal reasons|export control|not available in your country|not available in your region|security policy|policy violation|violates policy|is not allowed access|download blocked"},
 	{cause: diagnosis.PolicyBlocked, any: "denied the request", not: "ingress|quota|podsecurity|network policy|route"},
 	{cause: diagnosis.PolicyBlocked, from: 451, to: 451},
+	// An account that is not paid for, or has used up its quota.
+	{cause: diagnosis.PolicyBlocked, any: "payment required", not: "url: payment required"},
+	{cause: diagnosis.PolicyBlocked, from: 402, to: 402},
 
 	// The node's disk: ENOSPC, EDQUOT, Windows, devicemapper, evictions.
 	{cause: diagnosis.DiskFull, any: "no space left on device|no space left|disk quota exceeded|not enough space|not enough disk space|insufficient space|insufficient disk space|insufficient free space|insufficient free disk space|file system is full|disk is full|low on resource: ephemeral-storage|thin pool"},
@@ -144,8 +147,9 @@ var textRules = []textRule{
 	{cause: diagnosis.RegistryError, any: "server message: invalid_token"},
 	{cause: diagnosis.CredentialsRejected, any: "incorrect username|invalid username|bad credentials|bad_credential|token failed verification|authentication token not found|not registered with aad|wrong username|wrong user|http basic: access denied|authentication failed|authentication failure|login failed|login attempt|invalid credentials|bad username|invalid token|invalid_token|invalid access token|wrong password|incorrect password|invalid password|credentials are invalid|cannot be authenticated with the token|unauthorized: invalid|not authenticated|invalid_grant|invalid_client|invalid client secret|personal access token|aadsts", not: "needed permissions|auth challenge realm"},
 	// Limits: Docker Hub, Quay, ECR, Artifact Registry, and the bare 429.
-	{cause: diagnosis.RateLimited, any: "toomanyrequests|too many requests|pull rate limit|rate limit|rate limits|rate-limit|rate exceeded|ratelimit|quota exceeded|throttlingexception|request throttled|request limit exceeded|too many failed login"},
+	{cause: diagnosis.RateLimited, any: "toomanyrequests|too many requests|pull rate limit|rate limit|rate limits|rate-limit|rate exceeded|ratelimit|quota exceeded|throttlingexception|bandwidth limit exceeded|bandwidth quota|data limit exceeded|request throttled|request limit exceeded|too many failed login"},
 	{cause: diagnosis.RateLimited, from: 429, to: 429},
+	{cause: diagnosis.RateLimited, from: 509, to: 509}, // bandwidth limit exceeded
 	{cause: diagnosis.RegistryError, any: "anonymous token|oauth token|bearer token|auth token|token", from: 500, to: 599},
 	{cause: diagnosis.RegistryError, any: "did not include a token|unable to decode token response|decoding bearer token|no realm specified|missing realm|auth challenge realm|supported auth scheme"},
 
