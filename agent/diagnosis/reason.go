@@ -100,6 +100,7 @@ const (
 	ConfigHostsMisnamed       ConfigProblem = "{file} is ignored: the file must be named hosts.toml"
 	ConfigPathList            ConfigProblem = "{file} is ignored: config_path lists several directories, which the transfer service of containerd takes for one"
 	ConfigMirrorsBesidePath   ConfigProblem = "{file} has registry.mirrors or configs.tls beside config_path, set or by default, so containerd's CRI plugin would not load; the running one has read an earlier version"
+	ConfigDockerMirror        ConfigProblem = "{file} has a registry mirror that Docker does not accept (it needs https:// or http://, and no query or credentials), so Docker would not start; the running one has read an earlier version"
 	ConfigTLSIgnored          ConfigProblem = "{file} has TLS settings in registry.configs for this registry, which containerd ignores since 2.0"
 	ConfigUpstreamName        ConfigProblem = "{file} has no effect: containerd uses the registry name of the image, which is docker.io"
 	ConfigFolderNotHost       ConfigProblem = "{file} has no effect: containerd expects a directory named after the registry's host only"

@@ -691,7 +691,7 @@ func rateLimitRemedy(x *facts) []string {
 	if !x.credentialed() && len(x.PullSecrets) == 0 {
 		lines = append(lines, comment("A pull secret for %s gives the pod its own limit. A mirror avoids the limit", x.Registry))
 	}
-	if e, ok := x.ineffective(); ok && perRegistry(e.Config().File) {
+	if e, ok := x.ineffective(); ok && (perRegistry(e.Config().File) || e.Config().Problem == ConfigDockerMirror) {
 		lines = append(lines, comment("On node %s, check whether a mirror was to serve this image: %s", x.Node, x.detail(e)))
 	}
 	return append(lines, x.watch())

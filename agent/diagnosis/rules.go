@@ -288,7 +288,7 @@ func configWithoutEffect(x *facts, _ Cause) Confidence {
 	if _, ok := x.atOrigin(trust...); ok {
 		return Likely
 	}
-	aboutIt := []ConfigProblem{ConfigMirrorsBesidePath, ConfigNotGenerated}
+	aboutIt := []ConfigProblem{ConfigMirrorsBesidePath, ConfigNotGenerated, ConfigDockerMirror}
 	if !perRegistry(e.Config().File) && !slices.Contains(aboutIt, e.Config().Problem) { // it need not have to do with this one
 		return ""
 	}

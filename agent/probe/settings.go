@@ -51,6 +51,7 @@ var (
 		nodeconfig.NoticeHostsFileMisnamed:     diagnosis.ConfigHostsMisnamed,
 		nodeconfig.NoticeConfigPathIgnored:     diagnosis.ConfigPathList,
 		nodeconfig.NoticeMirrorsWithConfigPath: diagnosis.ConfigMirrorsBesidePath,
+		nodeconfig.NoticeDockerMirrorInvalid:   diagnosis.ConfigDockerMirror,
 		nodeconfig.NoticeTLSIgnored:            diagnosis.ConfigTLSIgnored,
 		nodeconfig.NoticeHostsFileIgnored:      diagnosis.ConfigMisplaced,
 		nodeconfig.NoticeWebSite:               diagnosis.ConfigWebSite,

@@ -18,6 +18,7 @@ func TestConfigEvidence(t *testing.T) {
 		nodeconfig.NoticeConfigPathIgnored:      "RegistryConfigInvalid: /x is ignored: config_path lists several directories, which the transfer service of containerd takes for one",
 		nodeconfig.NoticeConfigUnreadable:       "RegistryConfigInvalid: /x does not parse (line 7); the running runtime has read an earlier version",
 		nodeconfig.NoticeMirrorsWithConfigPath:  "RegistryConfigInvalid: /x has registry.mirrors or configs.tls beside config_path, set or by default, so containerd's CRI plugin would not load; the running one has read an earlier version",
+		nodeconfig.NoticeDockerMirrorInvalid:    "RegistryConfigInvalid: /x has a registry mirror that Docker does not accept (it needs https:// or http://, and no query or credentials), so Docker would not start; the running one has read an earlier version",
 		nodeconfig.NoticeTLSIgnored:             "RegistryConfigInvalid: /x has TLS settings in registry.configs for this registry, which containerd ignores since 2.0",
 		nodeconfig.NoticeNotGenerated:           "RegistryConfigInvalid: /x has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed",
 		nodeconfig.NoticeFileHidden:             ": /x, which the node's configuration names, is not mounted into whypull; the runtime may read it",

@@ -29,6 +29,8 @@ type dockerSettings struct {
 	Mirrors  []string `json:"registry-mirrors"` // of docker.io
 	Insecure []string `json:"insecure-registries"`
 	DataRoot string   `json:"data-root"`
+
+	invalid bool // one of the file's mirrors is, so that dockerd does not start with it
 }
 
 // loadDocker reads daemon.json and dockerd's command line, which has the same settings.
@@ -63,6 +65,7 @@ func (c *Config) loadDocker() {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		c.notice(Notice{Kind: NoticeConfigUnreadable, Path: c.opts.ConfigFile})
 	}
+	c.docker.invalid = slices.ContainsFunc(c.docker.Mirrors, func(m string) bool { return !isDockerMirror(m) })
 	c.docker.Mirrors = append(c.docker.Mirrors, valuesOf(args, "registry-mirror")...)
 	c.docker.Insecure = append(c.docker.Insecure, valuesOf(args, "insecure-registry")...)
 }
@@ -80,10 +83,13 @@ func (c *Config) dockerEndpoints(ctx context.Context, host string) (endpoints []
 	addresses := []string{"https://" + host}
 	if host == "docker.io" {
 		addresses = slices.Concat(c.docker.Mirrors, []string{"https://registry-1.docker.io"})
+		if c.docker.invalid {
+			notices = append(notices, Notice{Kind: NoticeDockerMirrorInvalid, Path: c.opts.ConfigFile})
+		}
 	}
 	for i, address := range addresses {
 		u, err := url.Parse(address)
-		if err != nil || u.Host == "" {
+		if err != nil || u.Host == "" || !isDockerMirror(address) {
 			continue // dockerd does not start with it
 		}
 		e := c.plainEndpoint("", u.Scheme, u.Host, strings.TrimSuffix(u.Path, "/")+"/v2")
@@ -101,6 +107,12 @@ func (c *Config) dockerEndpoints(ctx context.Context, host string) (endpoints []
 		endpoints = append(endpoints, e)
 	}
 	return endpoints, notices, nil
+}
+
+// isDockerMirror reports whether dockerd accepts a mirror (registry, ValidateMirror).
+func isDockerMirror(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && strings.Contains(address, "://") && u.RawQuery == "" && u.Fragment == "" && u.User == nil
 }
 
 // isInsecure reports whether dockerd takes a registry for insecure (isSecureIndex). It also

@@ -2,6 +2,7 @@ package nodeconfig_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/whypull/whypull/cri/catest"
@@ -70,6 +71,35 @@ func TestDockerEndpoints(t *testing.T) {
 	}
 	if dir, same := nodeconfig.Load(opts).TransferDir(nil); same {
 		t.Errorf("containerd would pull the same from %q", dir)
+	}
+}
+
+// Docker does not start with a mirror that it does not accept (registry, ValidateMirror), so
+// the one that runs has other mirrors than its file.
+func TestDockerMirrorInvalid(t *testing.T) {
+	for mirror, valid := range map[string]bool{
+		"https://m.test": true, "http://m.test:5000/": true, "https://m.test/path/": true,
+		"m.test": false, "m.test:5000": false, "//m.test": false, "": false, "ftp://m.test": false, "https://m.test?x=y": false,
+		"https://m.test#x": false, "https://user:" + "password@m.test": false, "https:m.test": false, "https://[": false,
+	} {
+		opts := onDocker(t, map[string]string{
+			daemonJSON: `{"registry-mirrors": ["` + mirror + `", "https://good.test"]}`,
+			dockerUnit: "[Service]\nExecStart=/usr/bin/dockerd --registry-mirror=https://flag.test\n",
+		})
+		var want []nodeconfig.Notice
+		hosts := []string{"https://good.test", "https://flag.test", "https://registry-1.docker.io"}
+		if !valid {
+			want = []nodeconfig.Notice{{Kind: nodeconfig.NoticeDockerMirrorInvalid, Path: "/" + daemonJSON}}
+		} else {
+			hosts = append([]string{strings.TrimSuffix(strings.TrimSuffix(mirror, "/"), "/path")}, hosts...)
+		}
+		eps, notices := endpoints(t, opts, "docker.io")
+		if !slices.Equal(notices, want) || !slices.Equal(names(eps), hosts) {
+			t.Errorf("%q: %q, %v", mirror, names(eps), notices)
+		}
+		if _, notices := endpoints(t, opts, "hub.test"); len(notices) > 0 {
+			t.Errorf("%q: %v for another registry", mirror, notices)
+		}
 	}
 }
 

@@ -35,6 +35,10 @@ const (
 	// containerd's CRI plugin does not load with such a file: the running one has read an
 	// older file.
 	NoticeMirrorsWithConfigPath NoticeKind = "MirrorsWithConfigPath"
+	// NoticeDockerMirrorInvalid: daemon.json has a mirror that Docker does not accept: without
+	// https:// or http://, or with a query or credentials. It does not start with such a
+	// file, and does not reload it: the running one has read an older file.
+	NoticeDockerMirrorInvalid NoticeKind = "DockerMirrorInvalid"
 	// NoticeTLSIgnored: registry.configs has TLS settings for an endpoint, which containerd
 	// ignores since 2.0.
 	NoticeTLSIgnored NoticeKind = "TLSIgnored"
