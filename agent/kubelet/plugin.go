@@ -29,18 +29,23 @@ type Plugin struct {
 type TokenAttributes struct {
 	// Audience is that of the token.
 	Audience string `json:"serviceAccountTokenAudience"`
-	// CacheType is what an answer serves for: CacheByToken or the account.
+	// CacheType is what an answer serves for: CacheByToken or CacheByAccount; "" if it is not
+	// said, which a kubelet of 1.33 takes and a newer one refuses.
 	CacheType string `json:"cacheType"`
 	// AccountNeeded reports whether the plugin is not run for pods without an account.
-	AccountNeeded bool `json:"requireServiceAccount"`
+	AccountNeeded bool `json:"-"`
 	// Required are the annotations that an account must have for the plugin to be run;
 	// it gets them and those of Optional.
 	Required []string `json:"requiredServiceAccountAnnotationKeys"`
 	Optional []string `json:"optionalServiceAccountAnnotationKeys"`
 }
 
-// CacheByToken is the CacheType of answers that serve for one token only.
-const CacheByToken = "Token"
+// The types of caches: of answers that serve for one token only, and for all tokens of an
+// account.
+const (
+	CacheByToken   = "Token"
+	CacheByAccount = "ServiceAccount"
+)
 
 // defaultPath is the PATH that systemd gives to services.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
@@ -55,7 +60,7 @@ func (k *Kubelet) Plugin(name string) (Plugin, bool) {
 	p, s := all[i], k.service()
 	out := Plugin{
 		Name: p.Name, APIVersion: p.APIVersion, Args: credential.Redact(p.Args),
-		Env: credential.Redact(p.environment(s.env)), Token: p.TokenAttributes,
+		Env: credential.Redact(p.environment(s.env)), Token: p.TokenAttributes.attributes(),
 	}
 	if dir := k.pluginDirectory(s); dir != "" {
 		out.Path = path.Join(dir, p.Name)

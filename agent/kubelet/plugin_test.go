@@ -95,7 +95,7 @@ func TestAnnotationNames(t *testing.T) {
 	for key, valid := range map[string]bool{"corp.test/id": true, "zone": true, "": false, "corp test": false, "a\u0007b": false, strings.Repeat("a", 318): false} {
 		for _, keys := range []string{"required", "optional"} {
 			k := newNode(t, map[string]string{"etc/p": `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"corp",
-				"apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"0s","matchImages":["token.test"],"tokenAttributes":{"serviceAccountTokenAudience":"x","cacheType":"Token","` + keys + `ServiceAccountAnnotationKeys":["` + key + `"]}}]}`})
+				"apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"0s","matchImages":["token.test"],"tokenAttributes":{"serviceAccountTokenAudience":"x","cacheType":"Token","requireServiceAccount":true,"` + keys + `ServiceAccountAnnotationKeys":["` + key + `"]}}]}`})
 			k.providerConfig = "/etc/p"
 			if _, ok := k.Plugin("corp"); ok != valid {
 				t.Errorf("%s %q: %t", keys, key, ok)

@@ -165,7 +165,13 @@ type providerPlugin struct {
 	DefaultCacheDuration *metav1.Duration `json:"defaultCacheDuration"`
 	Args                 []string         `json:"args"`
 	Env                  []envVariable    `json:"env"`
-	TokenAttributes      *TokenAttributes `json:"tokenAttributes"`
+	TokenAttributes      *tokenAttributes `json:"tokenAttributes"`
+}
+
+// tokenAttributes distinguishes what is false and what is missing, which the kubelet refuses.
+type tokenAttributes struct {
+	TokenAttributes
+	RequireAccount *bool `json:"requireServiceAccount"`
 }
 
 type envVariable struct {
@@ -185,8 +191,9 @@ func (k *Kubelet) readPlugins() []providerPlugin {
 			return nil
 		}
 		c, ok := decodeProviders(f.Data)
-		if !ok {
-			return nil
+		tokens := func(p providerPlugin) bool { return p.TokenAttributes != nil }
+		if !ok || c.APIVersion != "kubelet.config.k8s.io/v1" && slices.ContainsFunc(c.Providers, tokens) {
+			return nil // of the fields, only v1 has those for tokens, and the kubelet takes no unknown ones
 		}
 		all = append(all, c.Providers...)
 	}
@@ -235,14 +242,30 @@ func (p providerPlugin) invalid() bool {
 	if p.DefaultCacheDuration == nil || p.DefaultCacheDuration.Duration < 0 {
 		return true
 	}
-	a := p.TokenAttributes
-	if a != nil && (version != "v1" || a.Audience == "" || a.CacheType != CacheByToken && a.CacheType != "ServiceAccount") {
-		return true
-	}
-	if a != nil && slices.ContainsFunc(slices.Concat(a.Required, a.Optional), invalidKey) {
+	if p.TokenAttributes != nil && (version != "v1" || p.TokenAttributes.invalid()) {
 		return true
 	}
 	return p.Name == "" || p.Name == "." || p.Name == ".." || len(p.Name) > 255 || !onlyAlphanumericOr(p.Name, "-_.+")
+}
+
+// invalid reports whether the kubelet would refuse the attributes. That of Kubernetes 1.33,
+// where they were new, has no cacheType; since 1.34 it is required.
+func (a *tokenAttributes) invalid() bool {
+	keys := slices.Concat(a.Required, a.Optional)
+	slices.Sort(keys)
+	return a.Audience == "" || !slices.Contains([]string{"", CacheByToken, CacheByAccount}, a.CacheType) ||
+		a.RequireAccount == nil || !*a.RequireAccount && len(a.Required) > 0 ||
+		slices.ContainsFunc(keys, invalidKey) || len(slices.Compact(keys)) < len(a.Required)+len(a.Optional)
+}
+
+// attributes returns the attributes for whoever runs the plugin; nil for none.
+func (a *tokenAttributes) attributes() *TokenAttributes {
+	if a == nil {
+		return nil
+	}
+	out := a.TokenAttributes
+	out.AccountNeeded = a.RequireAccount != nil && *a.RequireAccount
+	return &out
 }
 
 // noAddress reports whether a pattern of images does not parse (ParseSchemelessURL).

@@ -101,7 +101,7 @@ func TestNodeCredentialsNotVisible(t *testing.T) {
 func TestProvidersEvidence(t *testing.T) {
 	t.Parallel()
 	const config = `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[
-		{"name":"z-provider","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["*.test"],"tokenAttributes":{"serviceAccountTokenAudience":"x","cacheType":"Token"}},{"name":"gcr","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["gcr.io"]},{"name":"a-provider","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["x.test","hub.test/%74eam"]}]}`
+		{"name":"z-provider","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["*.test"],"tokenAttributes":{"serviceAccountTokenAudience":"x","cacheType":"Token","requireServiceAccount":true}},{"name":"gcr","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["gcr.io"]},{"name":"a-provider","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"1h","matchImages":["x.test","hub.test/%74eam"]}]}`
 	c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": secretFor("hub.test")}}, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "good"))
 	wellFormed(t, failure(image, "good"), got)

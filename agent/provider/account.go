@@ -35,7 +35,7 @@ func (r *Runner) account(ctx context.Context, t *kubelet.TokenAttributes, f diag
 		return nil, "", ""
 	case f.ServiceAccount == "":
 		return nil, diagnosis.ProviderNoAccount, ""
-	case r.accounts == nil || f.UID == "":
+	case r.accounts == nil || f.UID == "" || t.CacheType == "": // what the kubelet makes of it is not known
 		return nil, diagnosis.ProviderWantsToken, ""
 	}
 	found, err := r.accounts.Account(ctx, f)

@@ -91,20 +91,21 @@ func TestToken(t *testing.T) {
 		user       string // what the plugin has got as annotations
 		requests   int
 	}{
-		"annotations":             {"account:" + mine, kubelet.TokenAttributes{Required: []string{"corp/id"}, Optional: []string{"zone", "absent"}}, "builder", nil, diagnosis.ProviderGave, "", `{"corp/id":"7","zone":"north"}`, 1},
-		"none are named":          {"account:" + mine, kubelet.TokenAttributes{}, "builder", nil, diagnosis.ProviderGave, "", "null", 1},
-		"optional ones missing":   {"account:" + mine, kubelet.TokenAttributes{Optional: []string{"zone"}}, "plain", nil, diagnosis.ProviderGave, "", "null", 1},
-		"required ones missing":   {"account:" + mine, kubelet.TokenAttributes{AccountNeeded: true, Required: []string{"corp/id"}}, "plain", nil, diagnosis.ProviderNoAnnotation, "corp/id", "", 0},
-		"no such account":         {"account:" + mine, kubelet.TokenAttributes{}, "gone", nil, diagnosis.ProviderAccountMissing, "", "", 0},
-		"account not allowed":     {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.accountErr = kube.ErrTokenAccess }, diagnosis.ProviderWantsToken, "", "", 0},
-		"account refused":         {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.accountErr = refused }, diagnosis.ProviderNoToken, "", "", 0},
-		"token not allowed":       {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrTokenAccess }, diagnosis.ProviderWantsToken, "", "", 1},
-		"audience not permitted":  {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrAudience }, diagnosis.ProviderAudience, "", "", 1},
-		"the pod is gone":         {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrNotFound }, diagnosis.ProviderNoToken, "", "", 1},
-		"token refused":           {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = refused }, diagnosis.ProviderNoToken, "", "", 1},
+		"annotations":             {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, Required: []string{"corp/id"}, Optional: []string{"zone", "absent"}}, "builder", nil, diagnosis.ProviderGave, "", `{"corp/id":"7","zone":"north"}`, 1},
+		"none are named":          {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", nil, diagnosis.ProviderGave, "", "null", 1},
+		"optional ones missing":   {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, Optional: []string{"zone"}}, "plain", nil, diagnosis.ProviderGave, "", "null", 1},
+		"required ones missing":   {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, AccountNeeded: true, Required: []string{"corp/id"}}, "plain", nil, diagnosis.ProviderNoAnnotation, "corp/id", "", 0},
+		"a cache of no type":      {"account:" + mine, kubelet.TokenAttributes{}, "builder", nil, diagnosis.ProviderWantsToken, "", "", 0},
+		"no such account":         {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "gone", nil, diagnosis.ProviderAccountMissing, "", "", 0},
+		"account not allowed":     {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", func(a *fakeAccounts) { a.accountErr = kube.ErrTokenAccess }, diagnosis.ProviderWantsToken, "", "", 0},
+		"account refused":         {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", func(a *fakeAccounts) { a.accountErr = refused }, diagnosis.ProviderNoToken, "", "", 0},
+		"token not allowed":       {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrTokenAccess }, diagnosis.ProviderWantsToken, "", "", 1},
+		"audience not permitted":  {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrAudience }, diagnosis.ProviderAudience, "", "", 1},
+		"the pod is gone":         {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrNotFound }, diagnosis.ProviderNoToken, "", "", 1},
+		"token refused":           {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", func(a *fakeAccounts) { a.tokenErr = refused }, diagnosis.ProviderNoToken, "", "", 1},
 		"the token as a password": {"account:", kubelet.TokenAttributes{CacheType: kubelet.CacheByToken}, "builder", nil, diagnosis.ProviderGave, "", "null", 1},
-		"the same for an account": {"account:", kubelet.TokenAttributes{}, "builder", nil, diagnosis.ProviderInvalid, "", "", 1},
-		"a failure":               {"exit", kubelet.TokenAttributes{}, "builder", nil, diagnosis.ProviderExited, "", "", 1},
+		"the same for an account": {"account:", kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", nil, diagnosis.ProviderInvalid, "", "", 1},
+		"a failure":               {"exit", kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", nil, diagnosis.ProviderExited, "", "", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -139,7 +140,7 @@ func TestToken(t *testing.T) {
 // Without a pod there is nothing that a token could be bound to.
 func TestTokenNeedsPod(t *testing.T) {
 	t.Parallel()
-	f, accounts := withAccounts(t, "account:x", kubelet.TokenAttributes{})
+	f, accounts := withAccounts(t, "account:x", kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount})
 	image := failure("hub.test/team/app:1")
 	image.ServiceAccount = "builder"
 	if got := f.Run(t.Context(), "corp", image); got.Run != diagnosis.ProviderWantsToken || len(accounts.asked()) != 0 {
@@ -159,16 +160,16 @@ func TestTokenAnswersServe(t *testing.T) {
 		want       int // runs
 		wantAll    int // after they were asked for again later
 	}{
-		"two pods of an account":      {kubelet.TokenAttributes{}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("two", "builder")}, nil, 29 * time.Minute, 1, 1},
-		"two accounts":                {kubelet.TokenAttributes{}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("one", "plain")}, nil, 29 * time.Minute, 2, 2},
-		"with and without an account": {kubelet.TokenAttributes{}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("one", "")}, nil, 29 * time.Minute, 2, 2},
-		"another annotation": {kubelet.TokenAttributes{Optional: []string{"zone"}}, []diagnosis.Failure{failureOf("one", "builder")},
+		"two pods of an account":      {kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("two", "builder")}, nil, 29 * time.Minute, 1, 1},
+		"two accounts":                {kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("one", "plain")}, nil, 29 * time.Minute, 2, 2},
+		"with and without an account": {kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("one", "")}, nil, 29 * time.Minute, 2, 2},
+		"another annotation": {kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, Optional: []string{"zone"}}, []diagnosis.Failure{failureOf("one", "builder")},
 			func(a *fakeAccounts) { a.all["builder"] = kube.Account{UID: "u1"} }, time.Second, 1, 2},
-		"one that it does not get": {kubelet.TokenAttributes{Optional: []string{"zone"}}, []diagnosis.Failure{failureOf("one", "builder")},
+		"one that it does not get": {kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, Optional: []string{"zone"}}, []diagnosis.Failure{failureOf("one", "builder")},
 			func(a *fakeAccounts) {
 				a.all["builder"] = kube.Account{UID: "u1", Annotations: map[string]string{"zone": "north"}}
 			}, time.Second, 1, 1},
-		"created again":                {kubelet.TokenAttributes{}, []diagnosis.Failure{failureOf("one", "plain")}, func(a *fakeAccounts) { a.all["plain"] = kube.Account{UID: "u3"} }, time.Second, 1, 2},
+		"created again":                {kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, []diagnosis.Failure{failureOf("one", "plain")}, func(a *fakeAccounts) { a.all["plain"] = kube.Account{UID: "u3"} }, time.Second, 1, 2},
 		"for a token":                  {kubelet.TokenAttributes{CacheType: kubelet.CacheByToken}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("two", "builder")}, nil, 9 * time.Minute, 2, 2},
 		"for a token that has expired": {kubelet.TokenAttributes{CacheType: kubelet.CacheByToken}, []diagnosis.Failure{failureOf("one", "builder")}, nil, 11 * time.Minute, 1, 2},
 	} {
@@ -209,7 +210,7 @@ func TestTokenAnswersServe(t *testing.T) {
 // A token that was refused is not requested again at once.
 func TestRefusedTokensBackOff(t *testing.T) {
 	t.Parallel()
-	f, accounts := withAccounts(t, "account:x", kubelet.TokenAttributes{})
+	f, accounts := withAccounts(t, "account:x", kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount})
 	accounts.tokenErr = kube.ErrAudience
 	for _, wait := range []time.Duration{time.Second, 61 * time.Second, 61 * time.Second, 61 * time.Second} {
 		f.Run(t.Context(), "corp", failureOf("web", "builder"))
@@ -228,7 +229,7 @@ func TestRefusedTokensBackOff(t *testing.T) {
 // Pods of an account that fail together share a run and its token.
 func TestSharedToken(t *testing.T) {
 	t.Parallel()
-	f, accounts := withAccounts(t, "account:mine-", kubelet.TokenAttributes{})
+	f, accounts := withAccounts(t, "account:mine-", kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount})
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {

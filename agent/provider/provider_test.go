@@ -433,16 +433,18 @@ func TestNotRun(t *testing.T) {
 		account string
 		want    diagnosis.ProviderRun
 	}{
-		"no directory":     {func(p *kubelet.Plugin) { p.Path = "" }, "", diagnosis.ProviderHidden},
-		"another name":     {func(p *kubelet.Plugin) { p.Name = "../corp" }, "", diagnosis.ProviderHidden},
-		"missing":          {func(p *kubelet.Plugin) { p.Path = filepath.Join(dir, "gone") }, "", diagnosis.ProviderMissing},
-		"a directory":      {func(p *kubelet.Plugin) { p.Path = dir }, "", diagnosis.ProviderUnexecutable},
-		"no right to run":  {func(p *kubelet.Plugin) { p.Path = file("plain", "#!/bin/sh", 0o600) }, "", diagnosis.ProviderUnexecutable},
-		"no program":       {func(p *kubelet.Plugin) { p.Path = file("text", "text", 0o700) }, "", diagnosis.ProviderUnexecutable},
-		"no interpreter":   {func(p *kubelet.Plugin) { p.Path = file("script", "#!/no/such/shell\n", 0o700) }, "", diagnosis.ProviderDependent},
-		"a token":          {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{} }, "default", diagnosis.ProviderWantsToken},
-		"no account":       {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{AccountNeeded: true} }, "", diagnosis.ProviderNoAccount},
-		"a token, no need": {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{} }, "", diagnosis.ProviderGave},
+		"no directory":    {func(p *kubelet.Plugin) { p.Path = "" }, "", diagnosis.ProviderHidden},
+		"another name":    {func(p *kubelet.Plugin) { p.Name = "../corp" }, "", diagnosis.ProviderHidden},
+		"missing":         {func(p *kubelet.Plugin) { p.Path = filepath.Join(dir, "gone") }, "", diagnosis.ProviderMissing},
+		"a directory":     {func(p *kubelet.Plugin) { p.Path = dir }, "", diagnosis.ProviderUnexecutable},
+		"no right to run": {func(p *kubelet.Plugin) { p.Path = file("plain", "#!/bin/sh", 0o600) }, "", diagnosis.ProviderUnexecutable},
+		"no program":      {func(p *kubelet.Plugin) { p.Path = file("text", "text", 0o700) }, "", diagnosis.ProviderUnexecutable},
+		"no interpreter":  {func(p *kubelet.Plugin) { p.Path = file("script", "#!/no/such/shell\n", 0o700) }, "", diagnosis.ProviderDependent},
+		"a token":         {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount} }, "default", diagnosis.ProviderWantsToken},
+		"no account": {func(p *kubelet.Plugin) {
+			p.Token = &kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, AccountNeeded: true}
+		}, "", diagnosis.ProviderNoAccount},
+		"a token, no need": {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount} }, "", diagnosis.ProviderGave},
 		"no token":         {func(*kubelet.Plugin) {}, "default", diagnosis.ProviderGave},
 	} {
 		t.Run(name, func(t *testing.T) {
