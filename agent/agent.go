@@ -76,8 +76,8 @@ const (
 	// pull that has not started: the kubelet starts a pull within seconds, or after
 	// another one, of which the runtime knows.
 	aboutToPull = time.Minute
-	// spread is the maximum random delay of an examination, so that not all nodes
-	// ask a registry at the same time.
+	// spread is the maximum random delay of an examination for something that has
+	// changed, a secret for instance, so that not all nodes read it at the same time.
 	spread = 100 * time.Millisecond
 	// workers is the number of pods processed concurrently. None waits for slow checks,
 	// but some do for the API server.

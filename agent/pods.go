@@ -76,10 +76,6 @@ func (p *Pods) Observe(u podwatch.Update) {
 	of.update = u
 	of.seen++
 	of.recovered = slices.Concat(of.recovered, u.Recovered, u.Started, u.Healthy)
-	if len(of.judged) == 0 && !u.Gone {
-		p.queue.AddAfter(of.key(), rand.N(spread)) //nolint:gosec // jitter, not a secret
-		return
-	}
 	p.queue.Add(of.key())
 }
 

@@ -82,7 +82,7 @@ func TestManyPodsThatTakeLong(t *testing.T) {
 		l.sees(time.Second)
 		l.want()
 		l.sees(time.Second, of(update(failure("app")), "good", "victim"))
-		l.want(fmt.Sprintf("victim: all %d of app", workers/2+1))
+		l.want(fmt.Sprintf("victim: all %d of app", 4*workers+1))
 	})
 }
 

@@ -35,9 +35,10 @@ type exam struct {
 	// all delivers the evidence of all checks; judge makes the verdict of it. Both are
 	// nil if the container is not examined.
 	all   <-chan []diagnosis.Evidence
-	judge func([]diagnosis.Evidence)
+	judge func([]diagnosis.Evidence) (verdict diagnosis.Verdict, unread time.Time)
 
 	mu      sync.Mutex
+	open    []diagnosis.Evidence // of which no verdict has been made; nil for none
 	verdict diagnosis.Verdict
 	unread  time.Time // as in judged
 }
@@ -84,23 +85,25 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 		}
 		first, all := a.collector.Collect(ctx, f, fresh)
 		e.all = all
-		e.judge = func(evidence []diagnosis.Evidence) {
-			e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at))
+		e.judge = func(evidence []diagnosis.Evidence) (diagnosis.Verdict, time.Time) {
+			return old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at)
 		}
-		e.judge(first)
+		e.learn(first)
 		r.running = append(r.running, e)
 	}
 	r.take()
 	return r
 }
 
-// take makes the verdicts of the examinations that have ended. If all have, the round
+// take takes the evidence of the examinations that have ended. If all have, the round
 // is over.
 func (r *round) take() {
 	r.running = slices.DeleteFunc(r.running, func(e *exam) bool {
 		select {
 		case evidence, ok := <-e.all:
-			e.end(evidence, ok)
+			if ok {
+				e.learn(evidence)
+			}
 			return true
 		default:
 			return false
@@ -111,22 +114,16 @@ func (r *round) take() {
 	}
 }
 
-// end makes the verdict of the evidence of all checks, if there is any.
-func (e *exam) end(evidence []diagnosis.Evidence, ok bool) {
-	if ok {
-		e.judge(evidence)
-	}
-	e.all, e.judge = nil, nil
-}
-
-// wait makes verdicts of the evidence as it comes, until the round is over or
-// canceled, or until a time. It reports whether the round is over.
+// wait takes evidence as it comes, until the round is over or canceled, or until a
+// time. It reports whether the round is over.
 func (r *round) wait(until <-chan time.Time) bool {
 	for r.take(); !r.over(); r.take() {
 		e := r.running[0]
 		select {
 		case evidence, ok := <-e.all:
-			e.end(evidence, ok)
+			if ok {
+				e.learn(evidence)
+			}
 			r.running = r.running[1:]
 		case <-until:
 			r.take()
@@ -157,15 +154,21 @@ func (r *round) concerns(w work) bool {
 	return len(r.exams) > 0 && len(w.update.Failures)+len(w.update.Waiting) > 0
 }
 
-func (e *exam) set(v diagnosis.Verdict, unread time.Time) {
+// learn replaces the evidence. The verdict is made of it once it is asked for: as a
+// rule the quick checks' evidence, with which an examination begins, is replaced before.
+func (e *exam) learn(evidence []diagnosis.Evidence) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.verdict, e.unread = v, unread
+	e.open = evidence
 }
 
 func (e *exam) judged() judged {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.open != nil {
+		e.verdict, e.unread = e.judge(e.open)
+		e.open = nil
+	}
 	return judged{verdict: e.verdict, text: e.text, asked: e.asked, at: e.at, next: e.failure.NextTry, unread: e.unread}
 }
 

@@ -2,7 +2,7 @@ package report
 
 import (
 	"crypto/sha256"
-	"encoding/json"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -15,14 +15,12 @@ import (
 // sealOf returns the digest of the annotations that whypull writes; others in the
 // map do not count.
 func sealOf(annotations map[string]string) digest {
-	own := map[string]string{}
+	h := sha256.New()
 	for _, key := range Annotations() {
-		if text, there := annotations[key]; there {
-			own[key] = text
-		}
+		text, there := annotations[key]
+		fmt.Fprintf(h, "%t %d %s\n", there, len(text), text)
 	}
-	text, _ := json.Marshal(own) //nolint:errchkjson // a map of strings
-	return sha256.Sum256(text)
+	return digest(h.Sum(nil))
 }
 
 // digest stands for a text to compare with; zero for none.

@@ -326,7 +326,8 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	}
 	now := render(verdicts, pulls, u.Unexamined, p.node, p.now())
 	causes := now.annotations[CauseAnnotation]
-	same := digestOf(now.content) == state.content
+	content := digestOf(now.content)
+	same := content == state.content
 	edited := same && state.edited(u, now, condition)
 	interval := rewriteInterval
 	if edited {
@@ -352,7 +353,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 		return false, err
 	}
 	state.condition = cmp.Or(condition, state.condition)
-	state.content, state.source, state.causes, state.at = digestOf(now.content), source, causes, p.now()
+	state.content, state.source, state.causes, state.at = content, source, causes, p.now()
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
 	p.logPulls(u)

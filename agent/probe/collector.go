@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -59,6 +60,9 @@ type Options struct {
 	// Found, if set, is called with the evidence of the network checks as it arrives,
 	// in its final order, from one goroutine per failure.
 	Found func(f diagnosis.Failure, e ...diagnosis.Evidence)
+	// Spread is the maximum random delay before a registry is asked that no pod has
+	// needed lately, so that not all nodes ask at the same time; 0: none.
+	Spread time.Duration
 	// Retry configures the retry of failed pulls.
 	Retry Retry
 	// Filesystems returns the runtime's image file systems; nil: those in its
@@ -83,6 +87,7 @@ type Collector struct {
 	podPort uint16 // of pods' DNS servers; 0: 53
 	asker   *asker
 	configs *configs
+	starts  *share.Cache[string, struct{}] // of questions to registries
 
 	disturbed disturbance
 	follower  follower
@@ -111,6 +116,10 @@ const (
 	// once, and maxLooksOf how many of one namespace. What each lists may have megabytes.
 	maxLooks   = 4
 	maxLooksOf = 2
+	// startLife is for how long failures at a registry begin without a delay after the
+	// first, which had one. maxStarts limits for how many registries.
+	startLife = time.Second
+	maxStarts = 64
 )
 
 // New returns a collector.
@@ -123,6 +132,7 @@ func New(o Options) *Collector {
 	}
 	c.dns, c.configs = newLookups(o.Resolver, c.now), newConfigs(c.now)
 	c.slow, c.idle, c.near = newHostSet(c.now), newHostSet(c.now), newHostSet(c.now)
+	c.starts = share.New[string](maxStarts, share.For[struct{}](startLife), c.now)
 	c.pods = share.New[podQuestion](maxLookups, share.For[*podAnswer](lookupLife), c.now)
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
 	c.Registries.Resolve = c.dns.resolve
@@ -198,6 +208,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	}
 	go func() {
 		defer leave()
+		c.awaitStart(ctx, f.Registry)
 		quick, creds := c.runProviders(ctx, f, quick, creds)
 		found := c.networkInTurn(ctx, f, text, creds, since)
 		quick = c.disclosed(f, quick, found)
@@ -209,6 +220,20 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		all <- slices.Concat(quick, found, look.evidence(), pull)
 	}()
 	return first, all
+}
+
+// awaitStart waits for Spread at most, one time for all failures at a registry.
+func (c *Collector) awaitStart(ctx context.Context, registry string) {
+	if c.Spread == 0 {
+		return
+	}
+	_, _ = c.starts.Get(ctx, registry, func(ctx context.Context) (struct{}, error) { // the error is that of ctx, and seen by the checks
+		select {
+		case <-ctx.Done():
+		case <-time.After(rand.N(c.Spread)): //nolint:gosec // jitter, not a secret
+		}
+		return struct{}{}, nil
+	})
 }
 
 // quick runs the checks that need neither DNS nor registries.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -853,4 +854,39 @@ func TestOrderOfEvidence(t *testing.T) {
 		checks = append(checks, strings.TrimSpace(string(e.Check)+" "+e.Credentials().Secret))
 	}
 	wantLines(t, "checks", checks, "message", "image", "credentials gone", "credentials lost", "nodeDNS", "registry", "podDNS", "pull")
+}
+
+// TestStartsAreSpread: the first failure at a registry waits for a moment within Spread,
+// and those that follow it begin with it or at once.
+func TestStartsAreSpread(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const spread = 100 * time.Millisecond
+		starts := map[time.Duration]int{}
+		for range 50 { // nodes
+			c := New(Options{Spread: spread})
+			begun := time.Now()
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() {
+					time.Sleep(time.Duration(i) * time.Microsecond)
+					c.awaitStart(t.Context(), "hub.test")
+				})
+			}
+			wg.Wait()
+			took := time.Since(begun)
+			if took > spread+20*time.Microsecond {
+				t.Errorf("the failures began after %s, want %s at most", took, spread)
+			}
+			starts[took.Round(10*time.Millisecond)]++
+
+			again := time.Now()
+			if c.awaitStart(t.Context(), "hub.test"); time.Since(again) != 0 {
+				t.Errorf("one more failure waited %s", time.Since(again))
+			}
+		}
+		if len(starts) < 5 {
+			t.Errorf("50 nodes began together: %v", starts)
+		}
+	})
 }

@@ -197,7 +197,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 		Node: node, Providers: o.credentialProviders(node, client, log),
 		Registries: o.registries(), Resolver: probe.NodeResolver{Root: o.hostRoot},
 		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
-		Sandboxes: runtime, PodNetwork: o.podNetwork, Retry: retry,
+		Sandboxes: runtime, PodNetwork: o.podNetwork, Spread: spreadWithin, Retry: retry,
 	})
 	writer, guard, conditions := o.writer(client, metrics, log)
 	publisher := report.NewPublisher(writer, pods, metrics, log, o.node, conditions)
@@ -258,6 +258,10 @@ func (e examined) Reexamine(uid string, fresh bool) {
 // startWithin is the maximum random delay of the first request to the API server, so that
 // the agents of a cluster that starts do not ask at the same time.
 const startWithin = time.Second
+
+// spreadWithin is the maximum random delay before a registry is asked for a pod that has
+// just failed.
+const spreadWithin = 100 * time.Millisecond
 
 // after runs a function after a delay, unless the context ends first.
 func after(ctx context.Context, delay time.Duration, run func(context.Context)) {
