@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -92,7 +93,8 @@ type Agent struct {
 	publisher Publisher
 	log       *slog.Logger
 	now       func() time.Time
-	rounds    sync.WaitGroup // examinations in progress
+	rounds    sync.WaitGroup       // examinations in progress
+	read      atomic.Pointer[text] // the last one
 }
 
 // New returns an agent for the pods of a node of a platform.

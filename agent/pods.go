@@ -18,6 +18,7 @@ import (
 type Pods struct {
 	queue workqueue.TypedRateLimitingInterface[key]
 	turns *turns // of the queue
+	burst chan struct{}
 
 	mu   sync.Mutex
 	pods map[string]*pod // by uid
@@ -61,7 +62,20 @@ func (w work) key() key { return key{w.update.Namespace, w.update.UID} }
 // NewPods returns an empty Pods.
 func NewPods() *Pods {
 	t := newTurns(workers)
-	return &Pods{queue: newQueue(t), turns: t, pods: map[string]*pod{}}
+	return &Pods{queue: newQueue(t), turns: t, burst: make(chan struct{}, 1), pods: map[string]*pod{}}
+}
+
+// many is how many pods that fail or wait are many.
+const many = 32
+
+// Burst returns a channel that receives when the pods that fail or wait become many.
+func (p *Pods) Burst() <-chan struct{} { return p.burst }
+
+// Many reports whether many pods fail or wait.
+func (p *Pods) Many() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pods) >= many
 }
 
 // Observe records an update from the watch and queues the pod. It does not block.
@@ -72,6 +86,12 @@ func (p *Pods) Observe(u podwatch.Update) {
 	if of == nil {
 		of = &pod{}
 		p.pods[u.UID] = of
+		if len(p.pods) == many {
+			select {
+			case p.burst <- struct{}{}:
+			default: // the last one has not been received yet
+			}
+		}
 	}
 	of.update = u
 	of.seen++

@@ -165,3 +165,28 @@ func TestLookWhileExamined(t *testing.T) {
 		l.want("uid-1: all 1 of app, 31 bytes of side")
 	})
 }
+
+func TestBurst(t *testing.T) {
+	pods := NewPods()
+	burst := func() bool {
+		select {
+		case <-pods.Burst():
+			return true
+		default:
+			return false
+		}
+	}
+	for i := range many {
+		if burst() || pods.Many() {
+			t.Errorf("%d pods are many", i)
+		}
+		pods.Observe(of(update(failure("app")), "shop", fmt.Sprint("web-", i)))
+	}
+	if !burst() || !pods.Many() {
+		t.Errorf("%d pods are few", many)
+	}
+	pods.Observe(of(update(failure("app")), "shop", "one-more"))
+	if burst() || !pods.Many() {
+		t.Error("one more begins another burst")
+	}
+}

@@ -57,6 +57,20 @@ func (t text) of(f diagnosis.Failure) text {
 	return text{f.Reason, f.Message, message.Read(f.Reason, f.Message)}
 }
 
+// textOf returns the text of a failure, given that of its container before. Pods that fail
+// together have the same, which is read once.
+func (a *Agent) textOf(f diagnosis.Failure, before text) text {
+	last := a.read.Load()
+	if before.facts == nil && last != nil {
+		before = *last
+	}
+	t := before.of(f)
+	if last == nil || t.facts != last.facts {
+		a.read.Store(&t)
+	}
+	return t
+}
+
 // begin starts the examination of the containers that are due; the others keep
 // their verdict.
 func (a *Agent) begin(ctx context.Context, w work) *round {
@@ -66,7 +80,7 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 	for _, f := range w.update.Failures {
 		f.Platform = a.platform
 		old, known := w.judged[f.Subject()]
-		e := &exam{failure: f, text: old.text.of(f), at: old.at, verdict: old.verdict, unread: old.unread}
+		e := &exam{failure: f, text: a.textOf(f, old.text), at: old.at, verdict: old.verdict, unread: old.unread}
 		f.Facts = e.text.facts
 		e.asked = fingerprint(f)
 		needed, fresh := !known || stale, again

@@ -228,7 +228,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	wg.Go(func() { after(ctx, spread, guard) })
 	wg.Go(func() { after(ctx, spread, reflector.RunWithContext) })
 	wg.Go(func() { loop.Run(ctx) })
-	wg.Go(func() { dropPages(ctx) })
+	wg.Go(func() { keepSmall(ctx, pods) })
 	wg.Go(func() { images.Run(ctx) })
 	wg.Go(func() { changes.Run(ctx, examined{pods, images}, collector.NodeChanged) })
 	log.Info("started", "version", version, "node", o.node, "memory_limit", limitOwnMemory())

@@ -5,26 +5,49 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/whypull/whypull/agent"
 )
 
-// pagesEvery is the interval at which the pages of the program's file are unmapped.
-const pagesEvery = time.Minute
+// smallEvery is the interval at which the process is made smaller.
+const smallEvery = time.Minute
 
-// dropPages unmaps the pages of the program's file until the context ends. The program's
-// start touches nearly all of them, a failing pod many, and an idle node few. The kernel
-// has them in its page cache, from which it can drop them when the node needs memory, and
-// maps again what is used, 64 KiB at a time, without reading the file.
-func dropPages(ctx context.Context) {
-	tick := time.NewTicker(pagesEvery)
+// idleGC and burstGC are GOGC, in percent: while few pods fail, the agent allocates little,
+// and a small heap costs nothing; when many do at once, most of what is allocated is soon
+// garbage, and each collection keeps a processor from the pods. Go's memory limit holds.
+const (
+	idleGC  = 50
+	burstGC = 200
+)
+
+// keepSmall keeps the process small until the context ends. It collects garbage early
+// while few pods fail, and unmaps the pages of the program's file. The program's start
+// touches nearly all of those, a failing pod many, and an idle node few. The kernel has them
+// in its page cache, from which it can drop them when the node needs memory, and maps again
+// what is used, 64 KiB at a time, without reading the file.
+func keepSmall(ctx context.Context, pods *agent.Pods) {
+	gc := func(percent int) {
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(percent)
+		}
+	}
+	gc(idleGC)
+	tick := time.NewTicker(smallEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-pods.Burst():
+			gc(burstGC)
 		case <-tick.C:
+			if !pods.Many() {
+				gc(idleGC)
+			}
 			unmap(programMappings("/proc/self"))
 		}
 	}
