@@ -23,6 +23,9 @@ func (x *facts) remedy(cause Cause) []string {
 	if len(lines) == 0 {
 		lines = x.advise(cause)
 	}
+	if slices.Contains([]Cause{TagNotFound, RepositoryNotFound, DeniedOrNotFound, PolicyBlocked}, cause) {
+		lines = x.withMoved(lines)
+	}
 	if full := x.fullName(); full != "" && cause != NotReproducible {
 		lines = append([]string{comment("The image has no registry, so CRI-O uses %s. Write that name in the pod, because the kubelet selects credentials by the name as written.", full)}, lines...)
 	}

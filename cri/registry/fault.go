@@ -361,7 +361,7 @@ func isPolicy(status int, body []byte) bool {
 	text := strings.ToLower(wordsOf(body))
 	return slices.ContainsFunc([]string{
 		"due to configured policy in", "download blocking policy", "policy violation", "quarantined", "not signed in notary",
-		"blocked by policy",
+		"blocked by policy", "is deprecated and shutting down",
 	}, func(words string) bool { return strings.Contains(text, words) })
 }
 

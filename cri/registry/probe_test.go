@@ -306,6 +306,8 @@ func wordsCases() []exchange {
 			want: policy(412), lines: []string{head, get}},
 		{name: "policy of Xray", repo: registrytest.Repository{Status: 403, ErrorBody: xray},
 			want: policy(403), lines: []string{head, get}},
+		{name: "a registry that is shut down", repo: registrytest.Repository{Status: 403, ErrorBody: `{"errors":[{"code":"DENIED","message":"Container Registry is deprecated and shutting down, own words"}]}`},
+			want: policy(403), lines: []string{head, get}},
 		{name: "a page that speaks of a policy", repo: registrytest.Repository{Status: 403, ErrorBody: "<html>blocked by policy"},
 			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{Response: registry.Response{HTML: true}}), lines: []string{head, get}},
 		{name: "412 for another reason", repo: registrytest.Repository{Status: 412, ErrorBody: "{}"},

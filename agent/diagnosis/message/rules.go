@@ -81,7 +81,7 @@ var textRules = []textRule{
 	{cause: diagnosis.UnsupportedFormat, any: "_: no signatures$"},
 	// Policies of Harbor, Xray, Nexus Firewall, registries.conf, VPC service
 	// controls, ACR's firewall, admission.
-	{cause: diagnosis.PolicyBlocked, any: "due to configured policy|projectpolicyviolation|project_policy_violation|in quarantine|is quarantined|item is quarantined|item is in quarantine|been quarantined|quarantined by|under quarantine|quarantine policy|quarantine status|blocking policy|blocked by|current image with|severity of vulnerab|operation is disallowed|is blocked in|registry is blocked|organization's policy|organizational policy|denied by attestor|image policy webhook|legal reasons|export control|not available in your country|not available in your region|security policy|policy violation|violates policy|is not allowed access|download blocked"},
+	{cause: diagnosis.PolicyBlocked, any: "due to configured policy|projectpolicyviolation|project_policy_violation|in quarantine|is quarantined|item is quarantined|item is in quarantine|been quarantined|quarantined by|under quarantine|quarantine policy|quarantine status|blocking policy|blocked by|current image with|severity of vulnerab|operation is disallowed|is blocked in|registry is blocked|organization's policy|organizational policy|denied by attestor|image policy webhook|legal reasons|export control|not available in your country|not available in your region|security policy|policy violation|violates policy|is not allowed access|download blocked|is deprecated and shutting down"},
 	{cause: diagnosis.PolicyBlocked, any: "denied the request", not: "ingress|quota|podsecurity|network policy|route"},
 	{cause: diagnosis.PolicyBlocked, from: 451, to: 451},
 	// An account that is not paid for, or has used up its quota.
@@ -144,7 +144,7 @@ var textRules = []textRule{
 	{cause: diagnosis.CredentialsExpired, any: expiredCredentials},
 	// containerd's words for a challenge with error="invalid_token" to a token that it has
 	// just got: nobody has looked at the credentials.
-	{cause: diagnosis.RegistryError, any: "server message: invalid_token"},
+	{cause: diagnosis.RegistryError, any: "server message: invalid_token|server message: temporarily_unavailable|server message: server_error"},
 	{cause: diagnosis.CredentialsRejected, any: "incorrect username|invalid username|bad credentials|bad_credential|token failed verification|authentication token not found|not registered with aad|wrong username|wrong user|http basic: access denied|authentication failed|authentication failure|login failed|login attempt|invalid credentials|bad username|invalid token|invalid_token|invalid access token|wrong password|incorrect password|invalid password|credentials are invalid|cannot be authenticated with the token|unauthorized: invalid|not authenticated|invalid_grant|invalid_client|invalid client secret|personal access token|aadsts", not: "needed permissions|auth challenge realm"},
 	// Limits: Docker Hub, Quay, ECR, Artifact Registry, and the bare 429.
 	{cause: diagnosis.RateLimited, any: "toomanyrequests|too many requests|pull rate limit|rate limit|rate limits|rate-limit|rate exceeded|ratelimit|quota exceeded|throttlingexception|bandwidth limit exceeded|bandwidth quota|data limit exceeded|request throttled|request limit exceeded|too many failed login"},
@@ -217,7 +217,7 @@ var textRules = []textRule{
 	{cause: diagnosis.TagNotFound, from: 404, to: 404},
 
 	// Servers, without a number.
-	{cause: diagnosis.RegistryError, any: "internal server error|bad gateway|service unavailable|service temporarily unavailable|gateway timeout|gateway time-out|server error|invalid character '<'|unknown: unknown error|registry is down|upstream connect error|no error details found|stopped after 10 redirects|missing location header|failed to parse location|content range|content-range|discard to offset|missing or empty content-type|error unmarshalling content|response headers exceeded"},
+	{cause: diagnosis.RegistryError, any: "internal server error|bad gateway|service unavailable|service temporarily unavailable|gateway timeout|gateway time-out|server error|invalid character '<'|unknown: unknown error|registry is down|upstream connect error|no error details found|stopped after 10 redirects|missing location header|failed to parse location|content range|content-range|discard to offset|missing or empty content-type|error unmarshalling content|response headers exceeded|malformed http status|malformed http version|malformed mime header"},
 	{cause: diagnosis.RegistryError, any: "response from daemon: unknown: |response from daemon: unavailable: |url: unknown: |url: unavailable: |reading manifest _ in _: unsupported|reading manifest _ in _: unknown: |reading manifest _ in _: unavailable: |reading manifest _ in _: statuscode: "},
 
 	// A mirror that is blamed in words, and nothing more particular.
