@@ -33,6 +33,9 @@ func (n node) DockerConfig() (keyring.NodeFile, kubelet.Presence) {
 	return n.Kubelet.DockerConfig()
 }
 
+// UnseenDockerConfigs returns no file: the machine need not be a node.
+func (n node) UnseenDockerConfigs() []string { return nil }
+
 // dockerConfig reads a docker config as the kubelet reads the node's. notes say
 // what in it has no effect. Errors contain nothing of its content.
 func dockerConfig(name string) (file *keyring.NodeFile, notes []string, err error) {

@@ -52,7 +52,7 @@ func (f Failure) reasonDetail(e *Evidence) string {
 	c, d := e.Credentials(), e.DNS()
 	return strings.NewReplacer(
 		"{image}", f.Image, "{name}", f.Registry+"/"+f.Repository, "{error}", e.Image().Error,
-		"{secret}", c.Secret, "{provider}", c.Provider, "{pattern}", c.Pattern, "{host}", d.Host, "{why}", d.Why,
+		"{secret}", c.Secret, "{file}", c.File, "{provider}", c.Provider, "{pattern}", c.Pattern, "{host}", d.Host, "{why}", d.Why,
 		"{endpoint}", e.Endpoint.URL, "{with}", e.Registry().Credential.with(),
 	).Replace(string(e.Reason))
 }

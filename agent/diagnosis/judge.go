@@ -21,8 +21,17 @@ func Diagnose(f Failure, evidence []Evidence) Verdict {
 		Summary:    Clip(x.summary(cause), SummaryLimit),
 		Remedy:     x.remedy(cause),
 		Hosts:      x.hosts(),
-		Evidence:   Findings(asked, all),
+		Evidence:   Findings(asked, relevant(cause, all)),
 	}
+}
+
+// relevant is the evidence that a report of a cause has: files with credentials that were not
+// seen are in it where credentials are the question.
+func relevant(cause Cause, evidence []Evidence) []Evidence {
+	if cause.Entry().kin&kinAccess != 0 {
+		return evidence
+	}
+	return slices.DeleteFunc(slices.Clone(evidence), func(e Evidence) bool { return e.Reason == ReasonNodeCredentialsUnseen })
 }
 
 // completed is the failure with the registry and the repository that the runtime

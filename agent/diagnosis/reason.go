@@ -39,7 +39,8 @@ const (
 	ReasonRetryQueueFull        Reason = "the pull was not retried: too many retries of this namespace are waiting"
 
 	// credentials
-	ReasonProviderNear Reason = "the kubelet's credential provider {provider} is for {pattern}, which does not match {name}: port and path have to be as in the image's name"
+	ReasonNodeCredentialsUnseen Reason = "{file}, from which the kubelet takes credentials for all pods if it exists, is not mounted into whypull or not readable" //nolint:gosec // no credential
+	ReasonProviderNear          Reason = "the kubelet's credential provider {provider} is for {pattern}, which does not match {name}: port and path have to be as in the image's name"
 
 	// names
 	ReasonIsAddress    Reason = "{host} is an IP address, not a name"

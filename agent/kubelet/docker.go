@@ -24,6 +24,27 @@ type dockerConfig struct {
 	presence Presence
 }
 
+// UnseenDockerConfigs returns the paths of the docker configurations that the kubelet
+// may take credentials from and that are not visible: the one in its root directory and,
+// if its service sets HOME, the one there. Those in / are rare, so they are left out.
+func (k *Kubelet) UnseenDockerConfigs() []string {
+	usual := []string{path.Join(k.dir, "config.json")}
+	if home := k.home(); home != "/" {
+		usual = append(usual, path.Join(home, ".docker", "config.json"))
+	}
+	var out []string
+	for _, name := range usual {
+		read, presence, err := k.read(name)
+		switch f := (keyring.NodeFile{Path: name, Data: credential.Redact(read.Data)}); {
+		case presence == NotVisible:
+			out = append(out, name)
+		case presence == Present && err == nil && f.Valid():
+			return out // the kubelet reads no further
+		}
+	}
+	return out
+}
+
 func (k *Kubelet) readDockerConfig() dockerConfig {
 	for _, f := range k.dockerFiles() {
 		read, presence, err := k.read(f.Path)

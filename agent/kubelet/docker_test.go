@@ -51,6 +51,37 @@ func TestDockerConfig(t *testing.T) {
 	}
 }
 
+// What the kubelet may read and whypull does not see.
+func TestUnseenDockerConfigs(t *testing.T) {
+	t.Parallel()
+	const good = `{"auths":{"r.io":{"username":"u","password":"p"}}}`
+	const own, home = "/var/lib/kubelet/config.json", "/root/.docker/config.json"
+	unit := map[string]string{"etc/systemd/system/kubelet.service": "[Service]\nEnvironment=HOME=/root\n"}
+	with := func(more map[string]string) map[string]string {
+		out := maps.Clone(unit)
+		maps.Copy(out, more)
+		return out
+	}
+	for name, tc := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"nothing mounted":             {map[string]string{"etc/": ""}, []string{own}},
+		"nothing mounted, and a home": {unit, []string{own, home}},
+		"the first is mounted":        {with(map[string]string{"var/lib/kubelet/config.json": good}), nil},
+		"the first is broken":         {with(map[string]string{"var/lib/kubelet/config.json": "{"}), []string{home}},
+		"the second is mounted":       {with(map[string]string{"root/.docker/config.json": good}), []string{own}},
+		"everything is visible":       {with(map[string]string{"usr/": ""}), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := newNode(t, tc.files).UnseenDockerConfigs(); !slices.Equal(got, tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 // The paths where the kubelet may find credentials later are listed too, in its
 // order.
 func TestDockerConfigPaths(t *testing.T) {

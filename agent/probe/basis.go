@@ -20,6 +20,10 @@ type Basis interface {
 // credentials. A NodeCredentials may implement it.
 type credentialFiles interface{ DockerConfigPaths() []string }
 
+// unseenFiles returns the paths of those that whypull does not see. A NodeCredentials may
+// implement it.
+type unseenFiles interface{ UnseenDockerConfigs() []string }
+
 // NodeChanged drops everything that depends on the node's files: the registry
 // configuration, DNS answers and the answers of registries. Endpoints that limit
 // requests are still not asked.

@@ -79,7 +79,11 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 		evidence[places[i]] = e
 	}
 	evidence = append(evidence, nodeEvidence(found, c.now())...)
-	return append(evidence, c.providers(f)...), found.Credentials
+	providers := c.providers(f)
+	if len(providers) == 0 && !slices.ContainsFunc(found.Credentials, func(l keyring.Credential) bool { return !l.Incomplete() }) {
+		evidence = append(evidence, c.unseenNodeFiles()...)
+	}
+	return append(evidence, providers...), found.Credentials
 }
 
 // readSecrets reads the pod's pull secrets. places are the indexes in evidence of

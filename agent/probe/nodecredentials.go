@@ -33,6 +33,23 @@ func (c *Collector) nodeFile() *keyring.NodeFile {
 	return &file
 }
 
+// unseenNodeFiles returns the evidence about files of the node's credentials that whypull does
+// not see, for a pod that brings none itself and that no provider is for.
+func (c *Collector) unseenNodeFiles() []diagnosis.Evidence {
+	from, ok := c.Node.(unseenFiles)
+	if !ok {
+		return nil
+	}
+	var out []diagnosis.Evidence
+	for _, name := range from.UnseenDockerConfigs() {
+		out = append(out, diagnosis.Evidence{
+			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Reason: diagnosis.ReasonNodeCredentialsUnseen,
+			Body: &diagnosis.CredentialFacts{File: name},
+		})
+	}
+	return out
+}
+
 // nodeEvidence returns the evidence about the node's own credentials for the image;
 // nil if there are none, which is normal.
 func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {

@@ -86,14 +86,29 @@ func TestNodeCredentials(t *testing.T) {
 	}
 }
 
-// Without a node's files, or with files that are not mounted, nothing is said.
+// Without a node's files nothing is said; those that are not mounted are named for a pod that
+// brings no credentials itself.
 func TestNodeCredentialsNotVisible(t *testing.T) {
 	t.Parallel()
-	for name, node := range map[string]NodeCredentials{"none": nil, "not mounted": kubeletOf(t, nil)} {
-		c := &Collector{Options: Options{Secrets: &fakeSecrets{}, Metrics: &fakeMetrics{}, Node: node}}
-		got, creds := c.checkCredentials(t.Context(), failure(image))
-		if len(got) != 1 || len(creds) != 0 {
-			t.Errorf("%s: %+v, %v", name, got, creds)
+	const named, good = "Failed | NoCredentials | the pod has no pull secret", "Passed | secret good has credentials for hub.test (entry hub.test)"
+	const unseen = "NotRun | /var/lib/kubelet/config.json, from which the kubelet takes credentials for all pods if it exists, is not mounted into whypull or not readable"
+	secrets := &fakeSecrets{byName: map[string]kube.Secret{"good": secretFor("hub.test")}}
+	for name, tc := range map[string]struct {
+		node    NodeCredentials
+		secrets []string
+		want    []string
+	}{
+		"none":                      {nil, nil, []string{named}},
+		"not mounted":               {kubeletOf(t, nil), nil, []string{named, unseen}},
+		"not mounted, and a secret": {kubeletOf(t, nil), []string{"good"}, []string{good}},
+	} {
+		c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}, Node: tc.node}}
+		f := failure(image, tc.secrets...)
+		got, creds := c.checkCredentials(t.Context(), f)
+		wellFormed(t, f, got)
+		wantLines(t, name, of(f, got, diagnosis.CheckCredentials), tc.want...)
+		if len(creds) != len(tc.secrets) {
+			t.Errorf("%s: %v", name, creds)
 		}
 	}
 }
