@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"time"
 
@@ -98,6 +99,7 @@ type podState struct {
 	causes     string
 	content    digest // of the report without its times; zero if the pod has none
 	source     digest // of the complete document that this report was made of
+	said       said   // at last
 	first      bool   // made before the slow checks were done
 	at         time.Time
 	seal       digest    // of the annotations that this run of the agent has written; zero if none
@@ -109,6 +111,25 @@ type podState struct {
 	refusals   int                                   // how often in a row Events have been refused
 	condition  *corev1.PodCondition                  // that this run of the agent has written last; nil if none
 	recovered  bool                                  // a container has got its image since the last verdict
+}
+
+// said is what a complete document is made of, with its digest.
+type said struct {
+	verdicts   []diagnosis.Verdict
+	pulls      []diagnosis.Progress
+	unexamined int
+	digest     digest
+}
+
+// sourceOf returns the digest of the complete document. As a rule it is that of the last
+// call: the watch shows what was written, and the Events come later.
+func (t *podState) sourceOf(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int) digest {
+	now := said{verdicts, pulls, unexamined, t.said.digest}
+	if now.digest == (digest{}) || !reflect.DeepEqual(now, t.said) {
+		now.digest = digestOf(complete(verdicts, pulls, unexamined, "", time.Time{}).withoutTimes())
+		t.said = now
+	}
+	return now.digest
 }
 
 // containerState is what has been published about one container.
@@ -318,7 +339,7 @@ func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verd
 // the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
 	pulls := state.pullsOf(u)
-	source := digestOf(complete(verdicts, pulls, u.Unexamined, p.node, p.now()).withoutTimes())
+	source := state.sourceOf(verdicts, pulls, u.Unexamined)
 	condition := p.condition(u, state, verdicts)
 	if source == state.source && state.seal != (digest{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
 		state.written(verdicts, final)
