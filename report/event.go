@@ -69,14 +69,13 @@ func clipName(s string, n int) string { return strings.TrimRight(s[:min(len(s), 
 
 // fieldPath returns the field path as the kubelet writes it; empty for a volume and a sandbox.
 func fieldPath(f diagnosis.Failure) string {
-	switch f.Kind {
-	case diagnosis.KindContainer:
-		return "spec.containers{" + f.Container + "}"
-	case diagnosis.KindInitContainer:
-		return "spec.initContainers{" + f.Container + "}"
-	case diagnosis.KindEphemeralContainer:
-		return "spec.ephemeralContainers{" + f.Container + "}"
-	case diagnosis.KindImageVolume, diagnosis.KindSandbox:
+	if list := specLists[f.Kind]; list != "" {
+		return "spec." + list + "{" + f.Container + "}"
 	}
 	return ""
+}
+
+// specLists are the lists of a pod's spec in which its containers are.
+var specLists = map[diagnosis.Kind]string{ //nolint:gochecknoglobals // never written
+	diagnosis.KindContainer: "containers", diagnosis.KindInitContainer: "initContainers", diagnosis.KindEphemeralContainer: "ephemeralContainers",
 }

@@ -146,7 +146,7 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 	case FaultSecretUnreadable:
 		return fmt.Sprintf("secret %s could not be read from the API server", c.Secret)
 	case FaultSecretMissing:
-		return fmt.Sprintf("secret %s does not exist in namespace %s", c.Secret, f.Namespace) + elsewhereDetail(c.Elsewhere)
+		return fmt.Sprintf("secret %s does not exist in namespace %s", c.Secret, f.Namespace) + elsewhereDetails[c.Elsewhere]
 	case FaultProviderMatches, FaultProviderFailed:
 		return f.providerDetail(c)
 	case FaultCredentialExpired:
@@ -171,14 +171,10 @@ func (f Failure) noCredentials() string {
 	return fmt.Sprintf("the pod has no pull secret; one that is added to service account %s applies to new pods only", f.ServiceAccount)
 }
 
-func elsewhereDetail(e Elsewhere) string {
-	switch e {
-	case ElsewhereExists:
-		return "; a secret of that name exists in another namespace"
-	case ElsewhereUnknown:
-		return "; one of that name in another namespace would not count"
-	}
-	return ""
+// elsewhereDetails say whether a missing secret is in another namespace.
+var elsewhereDetails = map[Elsewhere]string{ //nolint:gochecknoglobals // never written
+	ElsewhereExists:  "; a secret of that name exists in another namespace",
+	ElsewhereUnknown: "; one of that name in another namespace would not count",
 }
 
 func (f Failure) providerDetail(c *CredentialFacts) string {

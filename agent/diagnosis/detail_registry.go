@@ -17,9 +17,9 @@ func (f Failure) registryDetail(e *Evidence, r *RegistryFacts) string {
 	case r.Content:
 		return f.contentDetail(e, r) + alsoNeeded(e, r)
 	case e.redirected():
-		return f.hopDetail(e, r) + reserveDetail(r.Reserve)
+		return f.hopDetail(e, r) + reserveDetails[r.Reserve]
 	}
-	return f.answerDetail(e, r) + reserveDetail(r.Reserve) + alsoNeeded(e, r)
+	return f.answerDetail(e, r) + reserveDetails[r.Reserve] + alsoNeeded(e, r)
 }
 
 // alsoNeeded names the other hosts that a pull which passes needs: the token server,
@@ -82,19 +82,12 @@ func (f Failure) shortNameDetail(r *RegistryFacts) string {
 	return fmt.Sprintf("%s has no registry, and %s on the node lists none to search", f.Image, cmp.Or(r.Source, "registries.conf"))
 }
 
-func reserveDetail(r Reserve) string {
-	switch r {
-	case ReserveAuthorities:
-		return "; but whypull did not find the node's CA certificates, so this is uncertain"
-	case ReserveCertificate:
-		return "; but whypull cannot read the certificate that the node's configuration names for it"
-	case ReserveProxyUnknown:
-		return "; whether the runtime uses a proxy is unknown"
-	case ReserveNoMemory:
-		return ": the memory for responses is used by other registries"
-	case ReserveRealmInsecure, ReserveChallengeInsecure, ReserveTooManyParts, ReserveRedirects: // have sentences of their own
-	}
-	return ""
+// reserveDetails end a sentence; the other reserves have sentences of their own.
+var reserveDetails = map[Reserve]string{ //nolint:gochecknoglobals // never written
+	ReserveAuthorities:  "; but whypull did not find the node's CA certificates, so this is uncertain",
+	ReserveCertificate:  "; but whypull cannot read the certificate that the node's configuration names for it",
+	ReserveProxyUnknown: "; whether the runtime uses a proxy is unknown",
+	ReserveNoMemory:     ": the memory for responses is used by other registries",
 }
 
 // answerDetail returns the sentence about a request for the manifest.
@@ -237,7 +230,7 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 		}
 		return who + " speaks HTTPS, but the node is configured to use plain HTTP"
 	case FaultProxyFailed:
-		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, unlessZero(": HTTP %d from the proxy", r.ProxyStatus), r.proxyTrouble())
+		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, unlessZero(": HTTP %d from the proxy", r.ProxyStatus), proxyTroubles[r.ProxyFault])
 	case FaultNameNotFound, FaultDNSFailure:
 		if r.Phase == PhaseToken && r.TokenHost != "" {
 			return fmt.Sprintf("the name of %s does not resolve; %s requires tokens from it", r.who(at), at)
@@ -266,19 +259,10 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 }
 
 // step returns what is done in a phase, before the name of the server.
-func (p Phase) step() string {
-	switch p {
-	case PhaseConnect:
-		return "connection to"
-	case PhaseTLS:
-		return "TLS handshake with"
-	case PhaseToken:
-		return "token request to"
-	case PhaseBlob:
-		return "blob request to"
-	case PhaseDNS, PhasePing, PhaseManifest:
-	}
-	return "request to"
+func (p Phase) step() string { return cmp.Or(steps[p], "request to") }
+
+var steps = map[Phase]string{ //nolint:gochecknoglobals // never written
+	PhaseConnect: "connection to", PhaseTLS: "TLS handshake with", PhaseToken: "token request to", PhaseBlob: "blob request to",
 }
 
 // connected reports whether a phase comes after the connection.
@@ -320,19 +304,12 @@ func plain(d time.Duration) string {
 	return s
 }
 
-// proxyTrouble says why the proxy could not be used.
-func (r *RegistryFacts) proxyTrouble() string {
-	switch r.ProxyFault { //nolint:exhaustive // only these keep whypull from the proxy
-	case FaultNameNotFound, FaultDNSFailure:
-		return ": its name does not resolve"
-	case FaultConnectionRefused:
-		return ": it refuses connections"
-	case FaultConnectionTimeout:
-		return ": it timed out"
-	case FaultNetworkUnreachable:
-		return ": it is unreachable or resets the connection"
-	}
-	return ""
+// proxyTroubles say why the proxy could not be used: only these faults keep whypull
+// from it.
+var proxyTroubles = map[Fault]string{ //nolint:gochecknoglobals // never written
+	FaultNameNotFound: ": its name does not resolve", FaultDNSFailure: ": its name does not resolve",
+	FaultConnectionRefused: ": it refuses connections", FaultConnectionTimeout: ": it timed out",
+	FaultNetworkUnreachable: ": it is unreachable or resets the connection",
 }
 
 func (c *Certificate) issuer() string {
@@ -496,7 +473,7 @@ func (f Failure) contentPassed(e *Evidence, r *RegistryFacts) string {
 	case r.Reserve == ReserveTooManyParts:
 		return fmt.Sprintf("%s has a manifest or config for the image with more entries than whypull reads", at)
 	case e.Outcome != Passed:
-		return fmt.Sprintf("the check of the image content at %s was not completed%s", at, reserveDetail(r.Reserve))
+		return fmt.Sprintf("the check of the image content at %s was not completed%s", at, reserveDetails[r.Reserve])
 	}
 	if r.Encrypted {
 		return fmt.Sprintf("%s serves the manifest and blobs of the image (%d checked); its layers are encrypted, so the runtime needs a key for them", at, r.Looked)

@@ -20,17 +20,10 @@ const (
 )
 
 // Words returns the kind as people write it.
-func (k Kind) Words() string {
-	switch k {
-	case KindInitContainer:
-		return "init container"
-	case KindEphemeralContainer:
-		return "ephemeral container"
-	case KindImageVolume:
-		return "image volume"
-	case KindContainer, KindSandbox:
-	}
-	return "container"
+func (k Kind) Words() string { return cmp.Or(kindWords[k], "container") }
+
+var kindWords = map[Kind]string{ //nolint:gochecknoglobals // never written
+	KindInitContainer: "init container", KindEphemeralContainer: "ephemeral container", KindImageVolume: "image volume",
 }
 
 // Failure is one container, or image volume, of a pod that cannot get its

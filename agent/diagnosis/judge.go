@@ -93,10 +93,7 @@ func (x *facts) decide() (Cause, Confidence) {
 // capped: what the runtime has not said, of a pull that it may not have begun, or that
 // may pass where the runtime waits longer than whypull, is at most Likely.
 func (x *facts) capped(cause Cause, c Confidence) Confidence {
-	if x.Stall == StallUnbegun || x.Kind == KindSandbox || !x.row(cause).regardless && x.maySucceed() {
-		return weaker(Likely, c)
-	}
-	return c
+	return likelyIf(x.Stall == StallUnbegun || x.Kind == KindSandbox || !x.row(cause).regardless && x.maySucceed(), c)
 }
 
 // ofSandbox is the cause that keeps the sandbox's image from the node; "" and

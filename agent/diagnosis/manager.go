@@ -160,10 +160,8 @@ func (x *facts) externalSecret(name string, m Manager, retyped bool) []string {
 // sealAgain is for a secret that the controller of Sealed Secrets writes. kubeseal
 // prints the sealed secret, whose place is in a repository.
 func (x *facts) sealAgain(name string, m Manager) []string {
-	lines := x.secretCommand("Seal", name, "--dry-run=client -o yaml", " | kubeseal --format yaml")
-	return append([]string{
-		comment("%s writes secret %s and overwrites changes of it. Replace the SealedSecret with the output of kubeseal, where it comes from.", m.String(), name),
-	}, lines...)
+	first := comment("%s writes secret %s and overwrites changes of it. Replace the SealedSecret with the output of kubeseal, where it comes from.", m.String(), name)
+	return append([]string{first}, x.secretCommand("Seal", name, "--dry-run=client -o yaml", " | kubeseal --format yaml")...)
 }
 
 // KindRollout is the kind of an owner of Argo Rollouts, as kubectl takes it.

@@ -89,8 +89,7 @@ func (x *facts) onlyReplayed() bool {
 // brokenOff reports whether by the runtime's text the connection was lost after the
 // manifest, so that it may have been in the middle of a layer.
 func (x *facts) brokenOff() bool {
-	m := x.message()
-	return m.AfterManifest && x.row(x.reading()).kin&kinConnection != 0
+	return x.message().AfterManifest && x.row(x.reading()).kin&kinConnection != 0
 }
 
 // cutOff reports whether transfers of layers are broken off again and again of which only

@@ -426,11 +426,8 @@ func contentRefused(x *facts, cause Cause) Confidence {
 	if len(all) == 0 || x.works() {
 		return ""
 	}
-	c := x.agreed(cause)
-	if all[0].redirected() || x.untriedMatch() { // it need not be the credentials, or the kubelet has more of them
-		return weaker(Likely, c)
-	}
-	return c
+	// It need not be the credentials, or the kubelet has more of them.
+	return likelyIf(all[0].redirected() || x.untriedMatch(), x.agreed(cause))
 }
 
 // nameUnresolved: the name of the upstream registry does not resolve, no mirror
@@ -492,11 +489,7 @@ func noConnection(fault Fault) condition {
 // wait longer: it is no more than likely then, unless the runtime's text says that
 // it has waited in vain as well.
 func noAnswer(x *facts, cause Cause) Confidence {
-	c := noConnection(FaultConnectionTimeout)(x, cause)
-	if x.impatient() {
-		return weaker(Likely, c)
-	}
-	return c
+	return likelyIf(x.impatient(), noConnection(FaultConnectionTimeout)(x, cause))
 }
 
 // unlessWorks: none of the kubelet's attempts would succeed now, and a condition
@@ -518,6 +511,14 @@ func textSays(x *facts, cause Cause) Confidence {
 // ofMirror reports whether a mirror shows the fault that the runtime's text is about.
 func (x *facts) ofMirror(reading Cause) bool {
 	return slices.ContainsFunc(x.mirrors(), func(e *Evidence) bool { return x.akin(reading, e.Fault.Points()) })
+}
+
+// likelyIf returns a confidence that is at most Likely if the finding is not certain.
+func likelyIf(uncertain bool, c Confidence) Confidence {
+	if uncertain {
+		return weaker(Likely, c)
+	}
+	return c
 }
 
 func weaker(a, b Confidence) Confidence {
@@ -640,11 +641,8 @@ func tokenDenied(x *facts, cause Cause) Confidence {
 // accessDenied: a registry that accepts the credentials denies the repository. A
 // token server that does so may mean the credentials.
 func accessDenied(x *facts, cause Cause) Confidence {
-	c := x.agreedIf(!x.works() && len(x.denied()) > 0, cause)
-	if !slices.ContainsFunc(x.denied(), func(e *Evidence) bool { return e.Registry().Phase != PhaseToken || e.Registry().Exists }) {
-		return weaker(Likely, c)
-	}
-	return c
+	known := slices.ContainsFunc(x.denied(), func(e *Evidence) bool { return e.Registry().Phase != PhaseToken || e.Registry().Exists })
+	return likelyIf(!known, x.agreedIf(!x.works() && len(x.denied()) > 0, cause))
 }
 
 func credentialsRejected(x *facts, cause Cause) Confidence {
@@ -665,11 +663,7 @@ func providerRan(x *facts, _ Cause) Confidence {
 	if x.works() || x.credentialed() || x.matched() || !x.has(CheckCredentials, FaultProviderFailed) {
 		return ""
 	}
-	c := x.wants()
-	if x.evasive() || x.unread() || x.provided() || !x.row(x.reading()).anonymous {
-		c = weaker(c, Likely)
-	}
-	return c
+	return likelyIf(x.evasive() || x.unread() || x.provided() || !x.row(x.reading()).anonymous, x.wants())
 }
 
 // unlessUntried makes a verdict on credentials Likely at most if the kubelet would
@@ -752,11 +746,7 @@ func credentialsWantedBut(faults ...Fault) condition {
 		if x.credentialed() || !x.has(CheckCredentials, faults...) {
 			return ""
 		}
-		c := weaker(x.wants(), x.agreed(cause))
-		if x.evasive() || x.unread() || x.provided() {
-			c = weaker(c, Likely)
-		}
-		return c
+		return likelyIf(x.evasive() || x.unread() || x.provided(), weaker(x.wants(), x.agreed(cause)))
 	})
 }
 
@@ -771,11 +761,7 @@ func forbiddenToAnyone(x *facts, cause Cause) Confidence {
 // scopeRefusedToAnyone: a token is issued to anyone, but not for this
 // repository; registries do so for private and for missing ones alike.
 func scopeRefusedToAnyone(x *facts, cause Cause) Confidence {
-	c := x.agreedIf(!x.works() && !x.credentialed() && x.evasive() && !x.unread() && !x.further(), cause)
-	if x.provided() {
-		return weaker(Likely, c)
-	}
-	return c
+	return likelyIf(x.provided(), x.agreedIf(!x.works() && !x.credentialed() && x.evasive() && !x.unread() && !x.further(), cause))
 }
 
 // secretsUnreadAndTextSays: whypull cannot read the pod's secrets, so that only the

@@ -106,30 +106,24 @@ func (r reply) silent() bool {
 
 // words describes a reply in a few words.
 func (r reply) words() string {
-	switch r.Code {
-	case Success:
-		return ""
-	case NoData:
-		return "it has no addresses"
-	case NameError:
-		return "no such name (NXDOMAIN)"
-	case Lame: // the C library and Go also ask the next server
-		return "it does not know the name and does not ask other servers"
-	case Timeout:
-		return "it did not answer in time"
-	case PortClosed:
-		return "its port is closed"
-	case Unreachable:
-		return "it could not be reached"
-	case Truncated:
-		return "its answer is too long for UDP, and TCP failed"
-	case Malformed:
-		return "its answer is malformed"
-	case NotAsked:
-		return "the check was cut short"
-	default:
-		return "it answered " + cmp.Or(rcodeName(r.Rcode), "code "+strconv.Itoa(r.Rcode))
+	if words, known := codeWords[r.Code]; known {
+		return words
 	}
+	return "it answered " + cmp.Or(rcodeName(r.Rcode), "code "+strconv.Itoa(r.Rcode))
+}
+
+// codeWords are the words for codes other than a server's response codes.
+var codeWords = map[Code]string{ //nolint:gochecknoglobals // never written
+	Success:     "",
+	NoData:      "it has no addresses",
+	NameError:   "no such name (NXDOMAIN)",
+	Lame:        "it does not know the name and does not ask other servers", // the C library and Go also ask the next server
+	Timeout:     "it did not answer in time",
+	PortClosed:  "its port is closed",
+	Unreachable: "it could not be reached",
+	Truncated:   "its answer is too long for UDP, and TCP failed",
+	Malformed:   "its answer is malformed",
+	NotAsked:    "the check was cut short",
 }
 
 // merge combines the replies for both record types: any address is a success, a

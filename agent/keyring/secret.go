@@ -35,14 +35,7 @@ func (s Secret) has(dataKey string) bool { return len(s.Data.Reveal()[dataKey]) 
 // dataKey returns the data key of the secret's type; "" if the kubelet does not read
 // secrets of this type (secretsToTrackedDockerConfigs).
 func (s Secret) dataKey() string {
-	switch s.Type {
-	case TypeDockerConfigJSON:
-		return DataDockerConfigJSON
-	case TypeDockercfg:
-		return DataDockercfg
-	default:
-		return ""
-	}
+	return map[string]string{TypeDockerConfigJSON: DataDockerConfigJSON, TypeDockercfg: DataDockercfg}[s.Type]
 }
 
 // NodeFile is a docker config file on the node.

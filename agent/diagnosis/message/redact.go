@@ -356,11 +356,7 @@ func wordEnd(s string) int {
 }
 
 func isScheme(word string) bool {
-	switch strings.ToLower(word) {
-	case "bearer", "basic", "digest", "negotiate", "token", "aws4-hmac-sha256":
-		return true
-	}
-	return false
+	return slices.Contains([]string{"bearer", "basic", "digest", "negotiate", "token", "aws4-hmac-sha256"}, strings.ToLower(word))
 }
 
 // proseOrSecret reports whether the n bytes at the start of s, which stand after

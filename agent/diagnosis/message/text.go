@@ -135,11 +135,7 @@ func startsToken(s string, i int) bool {
 	if s[i] == ' ' || i == 0 {
 		return s[i] != ' '
 	}
-	switch s[i-1] {
-	case ' ', '(', '[', '=', '*', '`':
-		return true
-	}
-	return false
+	return strings.IndexByte(" ([=*`", s[i-1]) >= 0
 }
 
 // nextToken returns the quoted name, or the word without the punctuation after
@@ -278,12 +274,7 @@ func quotedName(q string) string {
 }
 
 func isCode(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] != '_' && (s[i] < 'A' || s[i] > 'Z') {
-			return false
-		}
-	}
-	return true
+	return strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == ""
 }
 
 func isMediaType(s string) bool {
