@@ -59,7 +59,10 @@ func (n *Namespace) visit(target, family, kind int) (m created, home bool) {
 	}
 	defer unix.Close(back) //nolint:errcheck // only read from
 	if err := n.setns(target, unix.CLONE_NEWNET); err != nil {
-		return created{-1, enterError(err)}, true
+		if errors.Is(err, unix.EPERM) { // unlike that of a connect, which a firewall can reject: a capability is missing
+			return created{-1, fmt.Errorf("%w: setns: %w", ErrNotPermitted, err)}, true
+		}
+		return created{-1, os.NewSyscallError("setns", err)}, true
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -72,13 +75,4 @@ func (n *Namespace) visit(target, family, kind int) (m created, home bool) {
 		return created{-1, fmt.Errorf("leave the network namespace: %w", lost)}, false
 	}
 	return created{fd, err}, true
-}
-
-// enterError distinguishes a missing capability from a firewall that rejects a
-// connect, which can be EPERM too.
-func enterError(err error) error {
-	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: setns: %w", ErrNotPermitted, err)
-	}
-	return os.NewSyscallError("setns", err)
 }

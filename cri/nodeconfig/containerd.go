@@ -163,16 +163,13 @@ func resolveImports(fs hostfs.FS, parent string, imports []string) []string {
 		if !path.IsAbs(name) {
 			name = path.Join(path.Dir(parent), name)
 		}
-		names = append(names, expand(fs, path.Clean(name))...)
+		if name = path.Clean(name); strings.Contains(name, "*") {
+			names = append(names, fs.Glob(name)...)
+		} else {
+			names = append(names, name)
+		}
 	}
 	return names
-}
-
-func expand(fs hostfs.FS, pattern string) []string {
-	if !strings.Contains(pattern, "*") {
-		return []string{pattern}
-	}
-	return fs.Glob(pattern)
 }
 
 // commonVersion returns the version that decides for all files under which names
@@ -276,6 +273,7 @@ func table(parent map[string]any, key string) map[string]any {
 func newSettings(images map[string]any) (settings, error) {
 	registry, err := decodeRegistry(table(images, "registry"))
 	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)
+	concurrent, downloads := images["max_concurrent_downloads"].(int64)
 	return settings{
 		registry: credential.Redact(registry), sandboxImage: sandbox,
 		localPull: len(registry.Mirrors) > 0 || len(registry.Configs) > 0 || len(registry.Auths) > 0 ||
@@ -283,11 +281,6 @@ func newSettings(images map[string]any) (settings, error) {
 			images["disable_snapshot_annotations"] == false ||
 			images["discard_unpacked_layers"] == true ||
 			images["image_pull_with_sync_fs"] == true ||
-			concurrencyChanged(images["max_concurrent_downloads"]),
+			downloads && concurrent != 3,
 	}, err
-}
-
-func concurrencyChanged(value any) bool {
-	n, ok := value.(int64)
-	return ok && n != 3
 }

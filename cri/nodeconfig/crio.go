@@ -316,7 +316,8 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	e.Settings.Rewritten, e.Settings.Pings = rewritten, true
 	e.WithoutCredential = domain != reference.Domain(ref)
 	e.Mirror = rewritten.Name() != ref.Name()
-	insecure := source.Endpoint.Insecure || c.insecureByDefault(reference.Domain(ref))
+	// Since 1.35 CRI-O leaves it to registries.conf what is insecure.
+	insecure := source.Endpoint.Insecure || !c.version.atLeast(1, 35) && isInsecure(reference.Domain(ref), c.crio.InsecureRegistries)
 	e.Settings.Transport.TLSClientConfig.InsecureSkipVerify = insecure
 	e.Settings.Transport.TLSClientConfig.CipherSuites = c.cipherSuites()
 	e.SkipVerify, e.HTTPFallback = insecure, insecure
@@ -326,12 +327,6 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	}
 	e.Settings.NoDockerZstd = !c.version.atLeast(1, 35)
 	return e, append(notices, c.addNodeCredential(&e)...), nil
-}
-
-// insecureByDefault reports what CRI-O itself says of a registry: since 1.35 it
-// leaves that to registries.conf.
-func (c *Config) insecureByDefault(hostport string) bool {
-	return !c.version.atLeast(1, 35) && isInsecure(hostport, c.crio.InsecureRegistries)
 }
 
 // isInsecure reports whether a registry is insecure by the entries of crio.conf

@@ -50,7 +50,7 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 		own := settings.Header.Reveal()
 		settings.TokenHeader = credential.Redact(c.tokenHeader(own))
 		settings.Header = credential.Redact(c.withHeaders(own))
-		if c.ignoresTLS(endpoints[i].Host) {
+		if c.version.atLeast(2, 0) && c.settings.registry.Reveal().Configs[endpoints[i].Host].TLS != nil { // which it does not know
 			notices = append(notices, Notice{Kind: NoticeTLSIgnored, Path: c.settings.file, Endpoint: endpoints[i].String()})
 		}
 	}

@@ -202,12 +202,6 @@ func (c *Config) legacyEndpoint(domain string, u *url.URL) (registry.Endpoint, [
 	return e, notices, nil
 }
 
-// ignoresTLS reports whether registry.configs has TLS settings for a host that this version
-// does not know.
-func (c *Config) ignoresTLS(host string) bool {
-	return c.version.atLeast(2, 0) && c.settings.registry.Reveal().Configs[host].TLS != nil
-}
-
 // legacyTLS is getTLSConfig of containerd 1.x.
 func (c *Config) legacyTLS(e *registry.Endpoint, t legacyTLS) ([]Notice, error) {
 	if (t.Cert == "") != (t.Key == "") {

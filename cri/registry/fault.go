@@ -150,19 +150,15 @@ func faultOf(err error, phase Phase) Fault {
 }
 
 func refusalFault(err error) Fault {
-	var r Refusal
-	switch {
-	case !errors.As(err, &r):
+	refusal, ok := errors.AsType[Refusal](err)
+	if !ok {
 		return ""
-	case r == ErrAddressForbidden:
-		return FaultAddressForbidden
-	case r == ErrAddressUnspecified:
-		return FaultAddressUnspecified
-	case r == ErrChallengeElsewhere:
-		return FaultUnauthorized
-	default:
-		return FaultUnexpectedAnswer
 	}
+	return cmp.Or(refusalFaults[refusal], FaultUnexpectedAnswer)
+}
+
+var refusalFaults = map[Refusal]Fault{ //nolint:gochecknoglobals // never written
+	ErrAddressForbidden: FaultAddressForbidden, ErrAddressUnspecified: FaultAddressUnspecified, ErrChallengeElsewhere: FaultUnauthorized,
 }
 
 // proxyFault comes before dnsFault: a proxy's name that does not resolve is the proxy's

@@ -123,11 +123,7 @@ func isManifest(mediaType string) bool {
 // isSchema1 reports whether a media type is a manifest of the first schema, which for the
 // runtime includes text/plain (core/remotes/docker/resolver.go, getManifestMediaType).
 func isSchema1(mediaType string) bool {
-	switch mediaType {
-	case images.MediaTypeDockerSchema1Manifest, "application/vnd.docker.distribution.manifest.v1+json", plainText:
-		return true
-	}
-	return false
+	return slices.Contains([]string{images.MediaTypeDockerSchema1Manifest, "application/vnd.docker.distribution.manifest.v1+json", plainText}, mediaType)
 }
 
 const plainText = "text/plain"

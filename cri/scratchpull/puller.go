@@ -178,8 +178,7 @@ func (p *Puller) lowSpace(more int64) (free uint64, low bool, err error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("read free space: %w", err)
 	}
-	needed := uint64(max(more, 0))
-	return free, free < p.limits.Floor || free-p.limits.Floor < needed, nil
+	return free, free < p.limits.Floor || free-p.limits.Floor < uint64(max(more, 0)), nil
 }
 
 // supports returns ErrUnsupported unless the runtime pulls this as it would for

@@ -103,7 +103,7 @@ func ParseEnvironmentFile(text string) Environment {
 	var env Environment
 	p := envReader{text: text}
 	for p.at < len(p.text) {
-		line := p.peekLine()
+		line, _, _ := strings.Cut(p.text[p.at:], "\n")
 		trimmed := strings.TrimLeft(line, " \t\r")
 		if trimmed == "" || trimmed[0] == '#' || trimmed[0] == ';' {
 			p.at += len(line) + 1
@@ -123,11 +123,6 @@ func ParseEnvironmentFile(text string) Environment {
 type envReader struct {
 	text string
 	at   int
-}
-
-func (p *envReader) peekLine() string {
-	line, _, _ := strings.Cut(p.text[p.at:], "\n")
-	return line
 }
 
 // value reads to the end of the line on which the value ends.
