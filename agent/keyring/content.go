@@ -248,6 +248,7 @@ func (a *auths) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// add keeps the last of several entries with the same key, but the faults of all.
 func (a *auths) add(d *json.Decoder) {
 	if a.entries == nil {
 		a.entries = map[string]entry{}
@@ -260,16 +261,11 @@ func (a *auths) add(d *json.Decoder) {
 		if d.Decode(&value) != nil {
 			return
 		}
-		a.set(name, value)
-	}
-}
-
-// set keeps the last of several entries with the same key, but the faults of all.
-func (a *auths) set(key string, value json.RawMessage) {
-	e := newEntry(key, value)
-	a.entries[key] = e
-	if e.fault != "" {
-		a.faults.entries = append(a.faults.entries, e.fault)
+		e := newEntry(name, value)
+		a.entries[name] = e
+		if e.fault != "" {
+			a.faults.entries = append(a.faults.entries, e.fault)
+		}
 	}
 }
 

@@ -220,24 +220,18 @@ func byName(all []corev1.ContainerStatus) map[string]*corev1.ContainerStatus {
 	return out
 }
 
-// failing reports whether a waiting reason is about the image. The kubelet's
-// reasons are single words (images/types.go). Since 1.33 the reason can also be
-// the raw error of a malformed pull secret, which has several words and is
-// repeated in the message. (A missing RuntimeClass gives a raw reason too, but no
+// failing reports whether a waiting reason is about the image. Since 1.33 the reason
+// can also be the raw error of a malformed pull secret, which has several words and
+// is repeated in the message. (A missing RuntimeClass gives a raw reason too, but no
 // message.)
 func failing(reason, message string) bool {
-	switch reason {
-	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
-		"ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-		return true
-	}
-	return strings.Contains(reason, " ") && strings.HasSuffix(message, reason)
+	return slices.Contains(imageReasons, reason) || strings.Contains(reason, " ") && strings.HasSuffix(message, reason)
 }
 
-// undecided reports whether a waiting reason says nothing about the image: the
-// kubelet's defaults, which are also set during a pull.
-func undecided(reason string) bool {
-	return reason == "" || reason == "ContainerCreating" || reason == "PodInitializing"
+// imageReasons are the kubelet's reasons (images/types.go).
+var imageReasons = []string{ //nolint:gochecknoglobals // never written
+	"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
+	"ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed",
 }
 
 // sight returns what a container's waiting state shows. The kubelet reports a

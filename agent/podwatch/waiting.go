@@ -49,10 +49,11 @@ func next(all []container) []container {
 	return out
 }
 
-// idle reports whether the kubelet has seen the container and gives no reason why it waits.
+// idle reports whether the kubelet has seen the container and gives no reason why it
+// waits: only its defaults, which are also set during a pull.
 func idle(c container) bool {
 	w := c.waiting()
-	return w != nil && undecided(w.Reason)
+	return w != nil && slices.Contains([]string{"", "ContainerCreating", "PodInitializing"}, w.Reason)
 }
 
 // past reports whether the kubelet goes on to what comes after an init container:

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube"
 )
 
 // Basis records what the verdict on a failure is based on.
@@ -33,12 +32,6 @@ func (c *Collector) NodeChanged() {
 	c.pods.Forget(nil)
 	c.asker.forget()
 	c.retries.forget()
-}
-
-func (c *Collector) noteSecret(f diagnosis.Failure, name string, s kube.Secret, err error) {
-	if c.Basis != nil {
-		c.Basis.Secret(f, name, s.Version, err)
-	}
 }
 
 // noteFiles records the files that determine the endpoints, DNS and the node's

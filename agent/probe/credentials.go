@@ -180,7 +180,9 @@ func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name st
 		return keyring.Secret{}, e
 	}
 	s, err := c.Secrets.Secret(ctx, f.Namespace, name)
-	c.noteSecret(f, name, s, err)
+	if c.Basis != nil {
+		c.Basis.Secret(f, name, s.Version, err)
+	}
 	var unread Unread
 	switch {
 	case err == nil:

@@ -459,9 +459,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 		facts.Limit, facts.Window = a.Response.RateLimit.Limit, a.Response.RateLimit.Window
 	}
 	facts.Alert = registryAlerts[a.TLS.Alert]
-	if c := a.TLS.Certificate; c != nil {
-		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, Authority: c.Authority, SelfSigned: c.SelfSigned, Alone: c.Alone, Namesake: c.Namesake, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
-	}
+	facts.Certificate = (*diagnosis.Certificate)(a.TLS.Certificate)
 	return diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.Fault(a.Fault),
 		Endpoint: diagnosis.Endpoint{URL: a.Endpoint}, Body: facts,

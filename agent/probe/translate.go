@@ -34,19 +34,16 @@ var registryAlerts = map[registry.Alert]diagnosis.Alert{
 // reserve returns what whypull refused to do with a registry although the runtime
 // may do it.
 func reserve(err error) diagnosis.Reserve {
-	switch {
-	case errors.Is(err, registry.ErrRealmInsecure):
-		return diagnosis.ReserveRealmInsecure
-	case errors.Is(err, registry.ErrChallengeInsecure):
-		return diagnosis.ReserveChallengeInsecure
-	case errors.Is(err, registry.ErrTooManyRedirects):
-		return diagnosis.ReserveRedirects
-	case errors.Is(err, registry.ErrNoRoom):
-		return diagnosis.ReserveNoMemory
-	case errors.Is(err, registry.ErrTooManyParts):
-		return diagnosis.ReserveTooManyParts
-	}
-	return ""
+	refusal, _ := errors.AsType[registry.Refusal](err)
+	return reserves[refusal]
+}
+
+var reserves = map[registry.Refusal]diagnosis.Reserve{ //nolint:gochecknoglobals // never written
+	registry.ErrRealmInsecure:     diagnosis.ReserveRealmInsecure,
+	registry.ErrChallengeInsecure: diagnosis.ReserveChallengeInsecure,
+	registry.ErrTooManyRedirects:  diagnosis.ReserveRedirects,
+	registry.ErrNoRoom:            diagnosis.ReserveNoMemory,
+	registry.ErrTooManyParts:      diagnosis.ReserveTooManyParts,
 }
 
 // timings returns the durations by the phases of a report; nil for nil.
