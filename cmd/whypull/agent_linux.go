@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -182,6 +183,7 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 
 // serve runs the agent's components until the context ends or the listener fails.
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime, node *kubelet.Kubelet, metrics *metrics.Agent) error {
+	limitProcessors(os.LookupEnv, goruntime.GOMAXPROCS)
 	protect, err := protection(o.metricsAuth, client, log)
 	if err != nil {
 		return wrong("metrics-auth", err)

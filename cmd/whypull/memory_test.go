@@ -42,3 +42,14 @@ func TestLimitMemory(t *testing.T) {
 		})
 	}
 }
+
+func TestLimitProcessors(t *testing.T) {
+	t.Parallel()
+	for env, want := range map[string]int{"": 1, "4": 0} {
+		set := 0
+		limitProcessors(func(string) (string, bool) { return env, env != "" }, func(n int) int { set = n; return 0 })
+		if set != want {
+			t.Errorf("GOMAXPROCS=%s: set %d, want %d", env, set, want)
+		}
+	}
+}
