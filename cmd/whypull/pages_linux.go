@@ -13,8 +13,9 @@ import (
 	"github.com/whypull/whypull/agent"
 )
 
-// smallEvery is the interval at which the process is made smaller.
-const smallEvery = time.Minute
+// smallEvery is the interval at which the process is made smaller: that of the kubelet's
+// probes, after which an idle node has touched all that it needs.
+const smallEvery = 10 * time.Second
 
 // idleGC and burstGC are GOGC, in percent: while few pods fail, the agent allocates little,
 // and a small heap costs nothing; when many do at once, most of what is allocated is soon
@@ -36,6 +37,7 @@ func keepSmall(ctx context.Context, pods *agent.Pods) {
 		}
 	}
 	gc(idleGC)
+	program := programMappings("/proc/self")
 	tick := time.NewTicker(smallEvery)
 	defer tick.Stop()
 	for {
@@ -48,7 +50,7 @@ func keepSmall(ctx context.Context, pods *agent.Pods) {
 			if !pods.Many() {
 				gc(idleGC)
 			}
-			unmap(programMappings("/proc/self"))
+			unmap(program)
 		}
 	}
 }
