@@ -45,7 +45,8 @@ type Runtime struct {
 // socket's directory rather than the socket, because the socket's inode changes
 // when the runtime restarts.
 func Dial(endpoint string) (*Runtime, error) {
-	conn, err := Connect(endpoint)
+	conn, err := Connect(endpoint, grpc.WithDefaultServiceConfig(fmt.Sprintf(
+		`{"methodConfig": [{"name": [{"service": "runtime.v1.RuntimeService"}, {"service": "runtime.v1.ImageService"}], "timeout": "%gs"}]}`, callTimeout.Seconds())))
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +76,6 @@ func dialOptions(path string) []grpc.DialOption {
 		// An own dialer also ignores the proxy settings in the environment.
 		grpc.WithContextDialer(dial),
 		grpc.WithAuthority("localhost"),
-		grpc.WithDefaultServiceConfig(fmt.Sprintf(
-			`{"methodConfig": [{"name": [{"service": "runtime.v1.RuntimeService"}, {"service": "runtime.v1.ImageService"}], "timeout": "%gs"}]}`, callTimeout.Seconds())),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: maxBackoff},
@@ -138,13 +137,13 @@ func notFound(err error) bool { return status.Code(err) == codes.NotFound }
 // Connect returns a connection to a runtime's socket for calls other than
 // CRI's: containerd serves its own API on the same socket. The endpoint is as
 // in Dial. It does not connect yet, so an error always means an invalid
-// endpoint.
-func Connect(endpoint string) (*grpc.ClientConn, error) {
+// endpoint. No call has a time limit of its own, unless more options set one.
+func Connect(endpoint string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	path, err := SocketPath(endpoint)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+path, dialOptions(path)...)
+	conn, err := grpc.NewClient("passthrough:///"+path, append(dialOptions(path), more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("container runtime at %s: %w", path, err)
 	}
