@@ -302,6 +302,9 @@ func (t *podState) adopt(u podwatch.Update, c Container, now time.Time) {
 	}
 	of.final = c.Image
 	of.event = announcement{diagnosis.Cause(c.Cause), c.Image}
+	if !past {
+		of.timed = now // its recovery is published nevertheless
+	}
 	if past && now.Sub(t.at) < eventDoubt {
 		of.unsure = c.Summary
 	}

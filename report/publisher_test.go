@@ -740,6 +740,20 @@ func TestClockWasAhead(t *testing.T) {
 	d.want("the same verdict", 1, 1)
 }
 
+// A container that got its image while no agent ran has recovered, also if the clock of the
+// last one was ahead.
+func TestRecoveredWhoseClockWasAhead(t *testing.T) {
+	t.Parallel()
+	v := verdict("app", diagnosis.TagNotFound, sinceLater(time.Hour))
+	d, u := restarted(t, true, v)
+	if err := d.p.Recovered(t.Context(), u, v.Failure); err != nil {
+		t.Error(err)
+	}
+	if e := d.w.events; len(e) != 2 || e[1].Reason != "ImagePullRecovered" {
+		t.Errorf("got Events %v, want a recovery", e)
+	}
+}
+
 // Who may change a pod's annotations does not set when its incident begins to a time that
 // is to come.
 func TestForgedBeginning(t *testing.T) {
