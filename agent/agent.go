@@ -94,7 +94,7 @@ type Agent struct {
 	log       *slog.Logger
 	now       func() time.Time
 	rounds    sync.WaitGroup       // examinations in progress
-	read      atomic.Pointer[text] // the last one
+	read      atomic.Pointer[text] // read last
 }
 
 // New returns an agent for the pods of a node of a platform.

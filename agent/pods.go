@@ -65,7 +65,7 @@ func NewPods() *Pods {
 	return &Pods{queue: newQueue(t), turns: t, burst: make(chan struct{}, 1), pods: map[string]*pod{}}
 }
 
-// many is how many pods that fail or wait are many.
+// many is the number of failing and waiting pods from which a burst is assumed.
 const many = 32
 
 // Burst returns a channel that receives when the pods that fail or wait become many.

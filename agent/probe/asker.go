@@ -126,7 +126,7 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 		answer := e.ProbeAfter(ctx, required, e.Reference(ref), sent(cred))
 		answer.Content.Tags = nearest(answer.Content.Tags, tagOf(ref)) // a hundred of each image would be megabytes
 		a.heard(share.Tenant(ctx), e, ref, answer)
-		if settle && (answer.Fault == registry.FaultInsufficientScope || answer.Fault == registry.FaultForbidden && answer.Phase == registry.PhaseManifest) {
+		if settle && unsettled(answer) {
 			answer.Auth.Exists = e.Control(ctx, e.Reference(ref), sent(cred))
 		}
 		if tokenForbidden(answer) {
@@ -185,6 +185,12 @@ func upstream(e registry.Endpoint, ref reference.Named) string {
 		return ""
 	}
 	return cmp.Or(e.Settings.Namespace, reference.Domain(ref))
+}
+
+// unsettled reports whether an answer is a refusal that does not say whether the repository exists.
+func unsettled(answer registry.Answer) bool {
+	return answer.Fault == registry.FaultInsufficientScope ||
+		answer.Fault == registry.FaultForbidden && answer.Phase == registry.PhaseManifest
 }
 
 // share returns the cached answer to a question or gets it, once for all callers.

@@ -330,8 +330,7 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 	answer := v.c.dns.lookup(ctx, host)
 	evidence := v.mark(e, lookupEvidence(answer, host))
 	reachable := len(answer.Addresses) > 0
-	// A DNS server that blocks a name answers 0.0.0.0 or ::.
-	if facts := evidence.DNS(); len(answer.Addresses) > 0 && !slices.ContainsFunc(answer.Addresses, func(a netip.Addr) bool { return !a.IsUnspecified() }) {
+	if facts := evidence.DNS(); sinkhole(answer.Addresses) {
 		blocked := *facts
 		blocked.Sinkhole, blocked.Addresses = true, nil
 		evidence.Outcome, evidence.Fault, evidence.Body = diagnosis.Failed, diagnosis.FaultNameNotFound, &blocked
@@ -360,6 +359,12 @@ func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Eviden
 		}
 	}
 	return ev
+}
+
+// sinkhole reports whether addresses are none: a DNS server that blocks a name
+// answers 0.0.0.0 or ::.
+func sinkhole(addresses []netip.Addr) bool {
+	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !a.IsUnspecified() })
 }
 
 func hostname(hostport string) string { return (&url.URL{Host: hostport}).Hostname() }

@@ -31,10 +31,12 @@ const (
 // in its page cache, from which it can drop them when the node needs memory, and maps again
 // what is used, 64 KiB at a time, without reading the file.
 func keepSmall(ctx context.Context, pods *agent.Pods) {
-	gc := func(percent int) {
-		if os.Getenv("GOGC") == "" {
+	var last int
+	gc := func(percent int) { // each call stops all goroutines for a moment
+		if percent != last && os.Getenv("GOGC") == "" {
 			debug.SetGCPercent(percent)
 		}
+		last = percent
 	}
 	gc(idleGC)
 	program := programMappings("/proc/self")
