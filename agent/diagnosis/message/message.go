@@ -212,9 +212,6 @@ func readError(text string) attempt {
 	if saysMissing(own.text) && !slices.Contains(ofRefusal, cause) {
 		cause, rule = causeOf(textRules, own, own, httpStatus(own.text), hub)
 	}
-	if cause == diagnosis.RuntimeError && hasUndecrypted(text) { // a media type is masked
-		cause = diagnosis.UnsupportedFormat
-	}
 	if cause == diagnosis.TagNotFound && blobMissing(text) {
 		cause = diagnosis.ContentCorrupt
 	}

@@ -116,9 +116,15 @@ func isTidy(s string) bool {
 func mask(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
+	quoted := "" // the last name in quotes: it is one without them, too
 	for i := 0; i < len(s); {
 		if startsToken(s, i) {
 			token, rest := nextToken(s, i)
+			if token != "" && s[i] == '"' {
+				quoted = token
+			} else if quoted != "" && token == "" && strings.HasPrefix(s[i:], quoted+": ") {
+				token, rest = quoted, i+len(quoted)
+			}
 			if stand := standIn(token); stand != "" {
 				b.WriteString(stand)
 				i = rest
@@ -158,7 +164,7 @@ func nextToken(s string, i int) (token string, rest int) {
 	if rest < len(s) && s[rest] == '"' && !strings.Contains(token, `"`) {
 		rest++ // the end of a name whose start was cut off
 	}
-	if hasName(token) && (namesHost(s[:i]) || namesCertified(s[:i])) || isNamed(s[:i], s[min(i+len(token), len(s)):]) {
+	if hasName(token) && namesHost(s[:i]) || namesCertified(s[:i]) || isNamed(s[:i], s[min(i+len(token), len(s)):]) {
 		return token, rest
 	}
 	return plainName(token), rest
@@ -167,7 +173,7 @@ func nextToken(s string, i int) (token string, rest int) {
 // hasName reports whether word can be a registry's or an image's name.
 func hasName(word string) bool {
 	n := strings.IndexAny(word, ".:")
-	return n > 0 && n < len(word)-1
+	return n > 0 && n < len(word)-1 && !isMediaType(word)
 }
 
 // namesHost reports whether a name comes after the words that s ends with.
@@ -184,7 +190,8 @@ func namesCertified(s string) bool {
 	if !strings.HasSuffix(s, ", ") && !strings.HasSuffix(s, ", not ") {
 		return false
 	}
-	return indexFold(s[max(0, len(s)-maxQuoted):], "certificate is valid for ") >= 0
+	_, names, found := strings.Cut(s[max(0, len(s)-maxQuoted):], "certificate is valid for ")
+	return found && !strings.Contains(names, ": ")
 }
 
 // isNamed reports whether what stands between two pieces of a text is a name,
@@ -205,7 +212,8 @@ var namePlaces = []namePlace{
 	{"manifest for ", " not found"}, {"registry ", " is blocked"}, {"project ", " not found"},
 	{"repository ", " not found"}, {"image ", " not found"}, {"tag ", " not found"},
 	{"pull image ", ": "}, {"pull failed for ", " because "}, {"is valid for ", ", not "}, {"pulling from host ", ""},
-	{"mirrors also failed: [", ""},
+	{"mirrors also failed: [", ""}, {"but wanted to match ", ""}, {"[manifests ", "]"}, {"artifact ", " not found"},
+	{"socks connect tcp ", ": "},
 }
 
 func endsFold(s, suffix string) bool {
