@@ -124,7 +124,7 @@ func readAttempts(line string) []attempt {
 func decisive(attempts []attempt) attempt {
 	best := attempts[0]
 	for _, a := range attempts[1:] {
-		if progress(a.Cause) > progress(best.Cause) {
+		if progress(&a.MessageFacts) > progress(&best.MessageFacts) {
 			best = a
 		}
 	}
@@ -134,6 +134,7 @@ func decisive(attempts []attempt) attempt {
 func readAttempt(text string) attempt {
 	text, mirrors := cutMirrors(cutArtifact(text))
 	a := readError(text)
+	a.AfterManifest = afterManifest(text)
 	if broken, _, tried := strings.Cut(text, " (while reconnecting: "); tried && readError(broken).Cause == diagnosis.NetworkUnreachable {
 		a.Cause = diagnosis.NetworkUnreachable // what broke the connection also keeps the next one from being made
 	}
@@ -305,12 +306,14 @@ func causeOf(rules []textRule, all, own *phrases, status int, hub bool) (cause d
 // progress orders the outcomes of several attempts, with several credentials,
 // at one image: the attempt that got furthest shows most. A registry that does
 // not have the image has accepted the credential; one that refuses has been
-// reached.
-func progress(c diagnosis.Cause) int {
+// reached; one that copies the image's blobs has its manifest.
+func progress(f *diagnosis.MessageFacts) int {
 	const furthest = 7
-	switch e := c.Entry(); {
-	case c == diagnosis.Unknown:
+	switch e := f.Cause.Entry(); {
+	case f.Cause == diagnosis.Unknown:
 		return 0
+	case f.AfterManifest:
+		return furthest + 1
 	case e.Place == diagnosis.OnTheWay:
 		return 1
 	case e.Rank > 0:
