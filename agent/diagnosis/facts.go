@@ -132,16 +132,26 @@ func (x *facts) reading() Cause {
 	return Unknown
 }
 
-// elsewhere is the host[:port] that the runtime's text blames, where that is not
-// the upstream registry: a mirror, a token server, a content network. It is
-// empty when our own attempt fails on the way to the registry itself.
+// elsewhere is the host[:port] that fails, by the runtime's text or else by our own
+// attempt, where that is not the upstream registry: a mirror, a token server, a content
+// network. It is empty when our own attempt fails on the way to the registry itself.
 func (x *facts) elsewhere() string {
 	if e, ok := x.redirected(); ok {
 		return hostOf(e.Endpoint.URL)
 	}
 	own := func(e *Evidence) bool { return e.Registry().Phase != PhaseToken }
-	host := x.message().Host
-	if host == "" || x.isOwn(host) || slices.ContainsFunc(x.origin(), own) {
+	if slices.ContainsFunc(x.origin(), own) {
+		return ""
+	}
+	if host := x.message().Host; host != "" && !x.isOwn(host) {
+		return host
+	}
+	e, _ := find(x.origin(), func(e *Evidence) bool { return e.failed() && e.Registry().TokenHost != "" })
+	host := e.Registry().TokenHost
+	if n := len(e.Registry().Hops); n > 0 {
+		host = hostOf(e.Registry().Hops[n-1])
+	}
+	if x.isOwn(host) {
 		return ""
 	}
 	return host
