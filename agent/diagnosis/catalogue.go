@@ -406,7 +406,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: ImageStoreCorrupt, Label: "image_gc_or_store_corrupt", Title: "Image store corrupt", Fixer: FixNode,
 	Meaning: "The image store of the container runtime lacks content or is corrupt.",
 	Advice:  "Remove the image from the node and pull it again.",
-	Group:   ByNode, Place: OnNode, kin: kinStore, retry: retryShowsIt, afterCredentials: true, regardless: true, beyondReplay: true,
+	Group:   ByNode, Place: OnNode, remedy: storeRemedy, kin: kinStore, retry: retryShowsIt, afterCredentials: true, regardless: true, beyondReplay: true,
 }, {
 	Cause: ImageVolumeUnsupported, Label: "image_volume_unsupported", Title: "Image volumes not supported", Fixer: FixNode,
 	Meaning: "The container runtime of the node does not support image volumes.",
@@ -416,7 +416,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: RuntimeError, Label: "runtime_error", Title: "Runtime error", Transient: true, Fixer: FixNode,
 	Meaning: "The container runtime on the node failed.",
 	Advice:  "Read the log of the container runtime on the node.",
-	Group:   ByNode, Place: OnNode, summary: runtimeSummary, retry: retryShowsIt, regardless: true, beyondReplay: true,
+	Group:   ByNode, Place: OnNode, summary: runtimeSummary, remedy: runtimeRemedy, retry: retryShowsIt, regardless: true, beyondReplay: true,
 }, {
 	Cause: NotReproducible, Title: "Works now", Transient: true, Fixer: FixCluster,
 	Meaning: "All checks pass now, so the next attempt of the kubelet should succeed.",

@@ -37,6 +37,8 @@ type nodeTools struct {
 	// pull pulls an image, prune removes those that no container uses, restart restarts
 	// the runtime. prune is "" if there is no such command.
 	pull, prune, restart string
+	// log and kubeletLog print the logs of the runtime and of the kubelet.
+	log, kubeletLog string
 	// crictl says where crictl is, if it is not in the PATH.
 	crictl string
 	// running is what a restart does to running containers.
@@ -56,30 +58,36 @@ const keepRunning = "Running containers keep running."
 var platformTools = map[Platform]nodeTools{ //nolint:gochecknoglobals // never written
 	"": {
 		pull: "crictl pull", prune: "crictl rmi --prune", restart: "systemctl restart containerd",
+		log: "journalctl --since=-1h -u containerd", kubeletLog: "journalctl --since=-1h -u kubelet",
 		running: keepRunning, certsDir: "/etc/containerd/certs.d",
 	},
 	PlatformK3s: {
 		pull: "k3s crictl pull", prune: "k3s crictl rmi --prune", restart: "systemctl try-restart 'k3s*.service'",
+		log: "tail -n 200 /var/lib/rancher/k3s/agent/containerd/containerd.log", kubeletLog: "journalctl --since=-1h -u 'k3s*.service'",
 		registries: "/etc/rancher/k3s/registries.yaml", auth: "configs of /etc/rancher/k3s/registries.yaml and restart k3s",
 	},
 	PlatformRKE2: {
 		pull: "crictl --runtime-endpoint unix:///run/k3s/containerd/containerd.sock pull", prune: "crictl --runtime-endpoint unix:///run/k3s/containerd/containerd.sock rmi --prune",
 		restart: "systemctl try-restart 'rke2*.service'", crictl: "crictl is in /var/lib/rancher/rke2/bin",
+		log: "tail -n 200 /var/lib/rancher/rke2/agent/containerd/containerd.log", kubeletLog: "tail -n 200 /var/lib/rancher/rke2/agent/logs/kubelet.log",
 		registries: "/etc/rancher/rke2/registries.yaml", auth: "configs of /etc/rancher/rke2/registries.yaml and restart RKE2",
 	},
 	PlatformK0s: {
 		pull: "crictl --runtime-endpoint unix:///run/k0s/containerd.sock pull", prune: "crictl --runtime-endpoint unix:///run/k0s/containerd.sock rmi --prune",
 		restart: "systemctl try-restart 'k0s*.service'", crictl: "crictl is not part of k0s",
+		log: "journalctl --since=-1h -u 'k0s*.service'", kubeletLog: "journalctl --since=-1h -u 'k0s*.service'",
 	},
 	PlatformMicroK8s: {
 		pull:  "microk8s ctr images pull --hosts-dir /var/snap/microk8s/current/args/certs.d",
 		prune: "crictl --runtime-endpoint unix:///var/snap/microk8s/common/run/containerd.sock rmi --prune", crictl: "crictl is not part of MicroK8s",
+		log: "journalctl --since=-1h -u snap.microk8s.daemon-containerd", kubeletLog: "journalctl --since=-1h -u snap.microk8s.daemon-kubelite",
 		restart: "snap restart microk8s.daemon-containerd", running: "Containers may restart too.",
 		certsDir: "/var/snap/microk8s/current/args/certs.d",
 	},
 	PlatformTalos: {
 		about: "Node %s runs Talos and has no shell: run commands in a pod on it, which kubectl debug starts, and change its files through the machine configuration, with talosctl patch machineconfig.",
 		pull:  "talosctl -n NODE image pull --namespace cri", restart: "talosctl -n NODE reboot", running: "Talos restarts its runtime only with the node.",
+		log: "talosctl -n NODE logs cri", kubeletLog: "talosctl -n NODE logs kubelet",
 		auth: "a RegistryAuthConfig of the machine configuration",
 	},
 	PlatformBottlerocket: {
@@ -99,14 +107,17 @@ var platformTools = map[Platform]nodeTools{ //nolint:gochecknoglobals // never w
 func (x *facts) tools() nodeTools {
 	t, usual := platformTools[x.Platform], platformTools[""]
 	t.pull, t.restart = cmp.Or(t.pull, usual.pull), cmp.Or(t.restart, usual.restart)
+	t.log, t.kubeletLog = cmp.Or(t.log, usual.log), cmp.Or(t.kubeletLog, usual.kubeletLog)
 	t.running, t.certsDir = cmp.Or(t.running, usual.running), cmp.Or(t.certsDir, usual.certsDir)
 	if x.Platform != PlatformTalos && x.Platform != PlatformBottlerocket { // which have no crictl
 		t.prune = cmp.Or(t.prune, usual.prune)
 	}
 	if x.crio() {
-		t.restart = "systemctl restart crio"
+		t.restart, t.log = "systemctl restart crio", "journalctl --since=-1h -u crio"
 	}
-	t.pull, t.restart = strings.ReplaceAll(t.pull, "NODE", quote(x.Node)), strings.ReplaceAll(t.restart, "NODE", quote(x.Node))
+	for _, command := range []*string{&t.pull, &t.restart, &t.log, &t.kubeletLog} {
+		*command = strings.ReplaceAll(*command, "NODE", quote(x.Node))
+	}
 	return t
 }
 

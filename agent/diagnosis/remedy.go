@@ -42,6 +42,9 @@ func (x *facts) advise(cause Cause) []string {
 	if x.Offline {
 		advice = cmp.Or(x.row(cause).offlineAdvice, advice)
 	}
+	if x.row(cause).Transient {
+		return []string{comment("%s", advice), x.watch()}
+	}
 	return []string{comment("%s", advice), x.kubectl("describe", quote("pod/"+x.Pod))}
 }
 
@@ -82,20 +85,21 @@ func registryErrorRemedy(x *facts) []string {
 		return nil
 	}
 	skew, why := e.Registry().Skew, "it does not have the key that signs them, or it expects another issuer or service"
-	if skew != nil && *skew == 0 {
-		return []string{comment("Ask the owner of %s why it rejects the tokens of its token server: "+why+". New credentials do not help.", x.Registry)}
-	}
-	if skew != nil {
-		why = "their clocks differ"
-	} else {
+	differ := skew == nil || *skew != 0
+	switch {
+	case skew == nil:
 		why = "their clocks differ, " + why
+	case differ:
+		why = "their clocks differ"
 	}
-	token := cmp.Or(e.Registry().TokenHost, x.host())
-	return []string{
-		comment("Ask the owner of %s why it rejects the tokens of its token server: "+why+". New credentials do not help.", x.Registry),
-		comment("The header Date of each answer has the clock:"),
-		"curl -sI --max-time 20 " + quote(x.endpoint()+"/v2/") + " " + quote(x.schemeOf(token)+"://"+token+"/"),
+	lines := []string{comment("Ask the owner of %s why it rejects the tokens of its token server: "+why+". New credentials do not help.", x.Registry)}
+	if differ {
+		token := cmp.Or(e.Registry().TokenHost, x.host())
+		lines = append(lines,
+			comment("The header Date of each answer has the clock:"),
+			"curl -sI --max-time 20 "+quote(x.endpoint()+"/v2/")+" "+quote(x.schemeOf(token)+"://"+token+"/"))
 	}
+	return lines
 }
 
 // --- images
@@ -616,7 +620,13 @@ func rejectedRemedy(x *facts) []string {
 	return lines
 }
 
-func expiredRemedy(x *facts) []string { return x.renewUsed(x.expired()) }
+func expiredRemedy(x *facts) []string {
+	lines := x.renewUsed(x.expired())
+	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Credentials().Secret != "" && len(lines) > 0 {
+		lines = append(lines, comment("The next token expires too: renew the secret in time, such as from a CronJob, or let a credential provider of the kubelet get the tokens."))
+	}
+	return lines
+}
 
 func deniedRemedy(x *facts) []string {
 	if e, ok := x.refusedElsewhere(); ok && !e.redirected() {
@@ -805,6 +815,31 @@ func certificateRemedy(cause Cause) func(*facts) []string {
 	}
 }
 
+// runtimeRemedy shows what the runtime says, and restarts one that does not answer.
+func runtimeRemedy(x *facts) []string {
+	tools := x.tools()
+	lines := []string{comment("On node %s, read the log of the container runtime:", x.Node), tools.log}
+	if _, unready := x.noted(CheckImage, FaultRuntimeUnready); unready {
+		lines = append(lines, comment("If it hangs or does not run, restart it. %s", tools.running), tools.restart)
+	}
+	return append(lines, x.watch())
+}
+
+// storeRemedy has the runtime fetch again what its store lacks.
+func storeRemedy(x *facts) []string {
+	tools := x.tools()
+	if tools.prune == "" {
+		return nil
+	}
+	return []string{
+		comment("On node %s, remove the images that no container uses, so that the runtime fetches their content %s:", x.Node, "again"+after(". ", tools.crictl)),
+		tools.prune,
+		comment("If the pull fails again, read the log of the runtime, and check the disk:"),
+		tools.log,
+		x.watch(),
+	}
+}
+
 // mirrorRemedy fixes what the mirror's error hides, since the mirror may only lack
 // what the registry denies to it, and then the mirror.
 func mirrorRemedy(x *facts) []string {
@@ -833,7 +868,14 @@ func mirrorRemedy(x *facts) []string {
 func proxyRemedy(x *facts) []string {
 	e, _ := x.atOrigin(FaultProxyFailed, FaultWebPage)
 	if e.Registry().Proxy == "" {
-		return nil
+		process := "containerd"
+		if x.crio() {
+			process = "crio"
+		}
+		return []string{
+			comment("On node %s, see which HTTPS_PROXY and NO_PROXY the runtime has, and fix the proxy or this setting:", x.Node),
+			"ps eww -C " + process,
+		}
 	}
 	tls := ""
 	if strings.HasPrefix(e.Registry().Proxy, "https://") {
@@ -884,18 +926,22 @@ func (x *facts) respondent() []string {
 // handshakeRemedy is for a server that does not know the name of the registry.
 func handshakeRemedy(x *facts) []string {
 	e, _ := x.atOrigin(FaultTLSHandshakeFailed)
-	if e.Registry().Alert != AlertName {
-		return nil
+	first := comment("%s", x.row(TLSHandshakeFailed).Advice)
+	if e.Registry().Alert == AlertName {
+		first = comment("Add %s to the server or load balancer that responds, or use a name that it serves.", x.host())
 	}
-	return append([]string{comment("Add %s to the server or load balancer that responds, or use a name that it serves.", x.host())}, x.onNode("curl -sv --max-time 20", "see its answer")...)
+	return append([]string{first}, x.onNode("curl -sv --max-time 20", "see its answer")...)
 }
 
 // platformRemedy has no command that builds an image; it shows where the image
 // would run.
 func platformRemedy(x *facts) []string {
 	e, _ := x.atOrigin(FaultPlatformMismatch)
-	if e.Registry().Platform == "" {
+	switch {
+	case e.Registry().Platform == "" && x.Offline:
 		return nil
+	case e.Registry().Platform == "":
+		return []string{comment("%s", x.row(PlatformMismatch).Advice), nodesByPlatform}
 	}
 	if len(e.Registry().Platforms) == 0 {
 		return []string{comment("Build and push %s for %s with docker buildx build --platform, because the existing index names no platform", x.image(), e.Registry().Platform)}
@@ -952,7 +998,10 @@ func helperRemedy(x *facts) []string {
 		return x.fixProvider(e.Credentials())
 	}
 	if !x.message().RuntimeHelper {
-		return nil
+		return []string{
+			comment("On node %s, fix the credential provider plugin, whose error is in the log of the kubelet:", x.Node),
+			x.tools().kubeletLog, x.watch(),
+		}
 	}
 	return []string{
 		comment("On node %s, install or fix the docker-credential- program that credHelpers in the credentials file of the runtime, or credential-helpers in registries.conf, names. Or give the pod a pull secret.", x.Node),
@@ -962,8 +1011,8 @@ func helperRemedy(x *facts) []string {
 
 // fixProvider fixes a credential provider that gives no credentials.
 func (x *facts) fixProvider(c *CredentialFacts) []string {
-	what, command := "Fix credential provider %s on node %s. The log of the kubelet has what it prints to stderr.", ""
-	switch c.Run { //nolint:exhaustive // the others are faults of the program
+	var what, command string
+	switch c.Run {
 	case ProviderMissing, ProviderUnexecutable:
 		what = "Install the program of credential provider %s on node %s again, for the right architecture."
 	case ProviderGaveNone, ProviderGaveOthers:
@@ -977,6 +1026,9 @@ func (x *facts) fixProvider(c *CredentialFacts) []string {
 		what = "Credential provider %s on node %s needs the service account of the pod. Create that again."
 	case ProviderNoAccount:
 		return x.addSecret()
+	default:
+		what = "Fix credential provider %s on node %s. The log of the kubelet has what it prints to stderr."
+		command = x.tools().kubeletLog
 	}
 	return []string{comment(what+" Or give the pod a pull secret, which the kubelet tries first.", c.Provider, x.Node), command, x.watch()}
 }
@@ -1095,7 +1147,7 @@ func (x *facts) schemeOf(host string) string {
 
 func untrustedRemedy(x *facts) []string {
 	if x.elsewhere() != "" { // hosts.toml is about registries only
-		return nil
+		return certificateRemedy(TLSUntrusted)(x)
 	}
 	lines := x.trust()
 	e, _ := x.atOrigin(FaultTLSUntrusted)
@@ -1166,7 +1218,7 @@ func (x *facts) schemeOfCRIO() []string {
 
 func httpsRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
-		return nil
+		return append([]string{comment("%s", x.row(HTTPSMismatch).Advice)}, x.onNode("curl -sv --max-time 20", "see its answer")...)
 	}
 	if e, ok := x.atOrigin(FaultHTTPSMismatch); ok && e.Registry().OtherProtocol {
 		first := comment("Find out what responds there. Check from node %s: curl -sv --max-time 20 %s", x.Node, strings.Replace(x.endpoint(), "https://", "http://", 1)+"/v2/")

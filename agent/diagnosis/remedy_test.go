@@ -41,7 +41,7 @@ const end = "\n--end--"
 // NUL behind each.
 func stubs() string {
 	var b strings.Builder
-	for _, name := range []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc"} {
+	for _, name := range []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc", "journalctl", "tail", "ps"} {
 		b.WriteString(name + "() { printf '%s\\000' " + name + ` "$@" '` + end + `' >>"$LOG"; }` + "\n")
 	}
 	return b.String()
