@@ -85,7 +85,7 @@ var textRules = []textRule{
 	{cause: diagnosis.PolicyBlocked, any: "denied the request", not: "ingress|quota|podsecurity|network policy|route"},
 	{cause: diagnosis.PolicyBlocked, from: 451, to: 451},
 	// An account that is not paid for, or has used up its quota.
-	{cause: diagnosis.PolicyBlocked, any: "payment required|payment_required", not: "url: payment required"},
+	{cause: diagnosis.PolicyBlocked, any: "payment required|payment_required|quota has been exceeded|exceeded your storage quota|exceeded your pull traffic quota", not: "url: payment required"},
 	{cause: diagnosis.PolicyBlocked, from: 402, to: 402},
 
 	// The node's disk: ENOSPC, EDQUOT, Windows, devicemapper, evictions.
@@ -93,7 +93,7 @@ var textRules = []textRule{
 	{cause: diagnosis.ImageStoreCorrupt, any: "garbage collect required|image garbage collection failed|wanted to free|freediskspacefailed|imagegcfailed"},
 
 	// The node's registry configuration: containerd's hosts.toml, registries.conf.
-	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|no pull hosts|registries configuration|hosts.toml|failed to decode _$|host tree|get tlsconfig|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|no pull hosts|registries configuration|loading registries: |hosts.toml|failed to decode _$|host tree|get tlsconfig|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
 	// The address of an endpoint, in the words of net/url and net/http; containerd's
 	// refusal to load its CRI plugin.
 	{cause: diagnosis.RegistryError, any: "anonymous token|oauth token|bearer token", with: "missing protocol scheme|unsupported protocol scheme|no host in request url"},
