@@ -177,7 +177,8 @@ func portRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
 		return connectRemedy(x)
 	}
-	return append(append(x.correctHostsFile(), comment("Start the registry. Check from node %s: curl -sv --max-time 20 %s", x.Node, x.endpoint()+"/v2/")),
+	lines := append(x.correctHostsFile(), x.loadedHere()...)
+	return append(append(lines, comment("Start the registry. Check from node %s: curl -sv --max-time 20 %s", x.Node, x.endpoint()+"/v2/")),
 		x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix(), "correct the host and port if they are wrong")...)
 }
 
@@ -717,7 +718,18 @@ func deniedOrNotFoundRemedy(x *facts) []string {
 	if strings.HasPrefix(x.Repository, apiPath) {
 		return repositoryRemedy(x)
 	}
-	return append([]string{comment("Check that %s is spelled correctly. If it is, give the pod credentials that can pull it.", x.Registry+"/"+x.Repository)}, x.addSecret()...)
+	lines := []string{comment("Check that %s is spelled correctly. If it is, give the pod credentials that can pull it.", x.Registry+"/"+x.Repository)}
+	return append(append(lines, x.loadedHere()...), x.addSecret()...)
+}
+
+// loadedHere is for an image that was built by hand, so that the registry of its name
+// never had it. It does not say whether the node has the image, which is not disclosed
+// with the policy Always.
+func (x *facts) loadedHere() []string {
+	if x.PullPolicy != "Always" || x.Offline || x.Registry != "docker.io" && x.Registry != "localhost" {
+		return nil
+	}
+	return []string{comment("If you built the image and loaded it onto node %s, set the pull policy IfNotPresent instead, because with Always the kubelet asks %s.", x.Node, x.Registry)}
 }
 
 // addSecret creates a new secret and adds it to the pod.
