@@ -112,8 +112,13 @@ func (x *facts) tools() nodeTools {
 	if x.Platform != PlatformTalos && x.Platform != PlatformBottlerocket { // which have no crictl
 		t.prune = cmp.Or(t.prune, usual.prune)
 	}
-	if x.crio() {
+	switch {
+	case x.crio():
 		t.restart, t.log = "systemctl restart crio", "journalctl --since=-1h -u crio"
+	case x.docker():
+		t.pull, t.prune, t.crictl = "docker pull", "docker image prune --all --force", ""
+		t.restart, t.log = "systemctl restart docker", "journalctl --since=-1h -u docker"
+		t.running = "Running containers stop, unless dockerd has live-restore."
 	}
 	for _, command := range []*string{&t.pull, &t.restart, &t.log, &t.kubeletLog} {
 		*command = strings.ReplaceAll(*command, "NODE", quote(x.Node))

@@ -880,13 +880,16 @@ func mirrorRemedy(x *facts) []string {
 func proxyRemedy(x *facts) []string {
 	e, _ := x.atOrigin(FaultProxyFailed, FaultWebPage)
 	if e.Registry().Proxy == "" {
-		process := "containerd"
-		if x.crio() {
-			process = "crio"
+		show := "ps eww -C containerd"
+		switch {
+		case x.crio():
+			show = "ps eww -C crio"
+		case x.docker():
+			show = "docker info" // which has the proxies of daemon.json too
 		}
 		return []string{
 			comment("On node %s, see which HTTPS_PROXY and NO_PROXY the runtime has, and fix the proxy or this setting:", x.Node),
-			"ps eww -C " + process,
+			show,
 		}
 	}
 	tls := ""
@@ -1269,7 +1272,7 @@ func (x *facts) inFile(file, what string) []string {
 	how := "containerd has it in registry.configs of this host and reads the file when it starts"
 	switch {
 	case strings.HasSuffix(file, ".json"):
-		how = "Docker uses plain HTTP for the insecure-registries of this file, which it reads when it starts"
+		how = "Docker uses plain HTTP for the insecure-registries of this file, which it reads when it starts and at systemctl reload docker"
 	case strings.HasPrefix(file, "/etc/containers/"):
 		how = "CRI-O reads CA certificates from /etc/containers/certs.d/" + x.host() + ", and insecure = true for plain HTTP from this file"
 	}

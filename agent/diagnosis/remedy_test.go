@@ -37,11 +37,16 @@ func shell(t testing.TB, dir, script string, args ...string) (stderr string, err
 // once, since those of a pipe run side by side.
 const end = "\n--end--"
 
+// programs are those that remedies run.
+func programs() []string {
+	return []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc", "journalctl", "tail", "ps", "docker"}
+}
+
 // stubs stand for the commands that a remedy uses. Each writes its words down,
 // NUL behind each.
 func stubs() string {
 	var b strings.Builder
-	for _, name := range []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc", "journalctl", "tail", "ps"} {
+	for _, name := range programs() {
 		b.WriteString(name + "() { printf '%s\\000' " + name + ` "$@" '` + end + `' >>"$LOG"; }` + "\n")
 	}
 	return b.String()

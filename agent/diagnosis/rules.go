@@ -277,6 +277,14 @@ func (x *facts) crio() bool {
 	return slices.ContainsFunc(x.all, func(e *Evidence) bool { return e.Endpoint.CRIO })
 }
 
+// docker reports whether the runtime is Docker, behind cri-dockerd, by words or a file
+// that are only Docker's. An error in the middle of a pull has no "from daemon".
+func (x *facts) docker() bool {
+	text := x.message().Text
+	return strings.Contains(text, "Error response from daemon") || strings.Contains(text, "failed to register layer") ||
+		strings.HasSuffix(x.configFile(), "/daemon.json")
+}
+
 // configWithoutEffect: a setting for this registry is not in effect, and the
 // registry cannot be talked to without one.
 func configWithoutEffect(x *facts, _ Cause) Confidence {

@@ -96,7 +96,7 @@ func paste(t *testing.T, shell, lines []string) bool {
 // use, and for zsh of the command that a comment is to it.
 func idle(shell string) string {
 	var b strings.Builder
-	names := []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc"}
+	names := programs()
 	if shell == "zsh" {
 		names = append(names, "'#'")
 	}
