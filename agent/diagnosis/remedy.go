@@ -1068,7 +1068,13 @@ func readsRegistries(file string) bool { return strings.Contains(file, "/registr
 func signatureRemedy(x *facts) []string {
 	e := x.policy()
 	if e == nil {
-		return nil
+		if !strings.Contains(x.message().Text, "image verifier") {
+			return nil
+		}
+		return []string{
+			comment("On node %s, containerd asks the programs in bin_dir of its plugin io.containerd.image-verifier.v1.bindir. Sign or correct the image as the reason in the message says, or change these programs. By default they are here:", x.Node),
+			"ls -l /opt/containerd/image-verifier/bin",
+		}
 	}
 	return []string{
 		comment("Sign the image, or on node %s change the entry in %s for %s. CRI-O reads it again for each pull:", x.Node, e.Config().File, x.Registry),

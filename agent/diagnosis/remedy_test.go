@@ -39,7 +39,7 @@ const end = "\n--end--"
 
 // programs are those that remedies run.
 func programs() []string {
-	return []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc", "journalctl", "tail", "ps", "docker"}
+	return []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc", "journalctl", "tail", "ps", "docker", "ls"}
 }
 
 // stubs stand for the commands that a remedy uses. Each writes its words down,
