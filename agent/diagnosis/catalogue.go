@@ -300,7 +300,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: ContentCorrupt, Label: "content_corrupt", Title: "Corrupt content", Fixer: FixRegistry,
 	Meaning: "The registry serves content that does not match the manifest.",
 	Advice:  "Push the image again, and check the storage of the registry and the proxies in front of it.",
-	summary: detailSummary(FaultContentCorrupt, FaultContentMissing), kin: kinStore | kinBrokenOff | kinPage | kinOtherName, retry: retryShowsIt, afterCredentials: true, beyondReplay: true,
+	summary: detailSummary(FaultContentCorrupt, FaultContentMissing), remedy: contentRemedy, kin: kinStore | kinBrokenOff | kinPage | kinOtherName, retry: retryShowsIt, afterCredentials: true, beyondReplay: true,
 }, {
 	Cause: RegistryNameNotFound, Label: "dns_nxdomain", Title: "Registry name not found", Fixer: FixApplication,
 	Meaning: "The node cannot resolve the host name of the registry, because it does not exist or has no address.",

@@ -530,6 +530,8 @@ func missingRemedy(x *facts) []string {
 	missing := x.secrets(FaultSecretMissing)
 	i := slices.IndexFunc(missing, validName)
 	switch {
+	case len(missing) == 0 && len(x.PullSecrets) == 1 && validName(x.PullSecrets[0]):
+		return x.createSecret(x.PullSecrets[0])
 	case len(missing) == 0:
 		return nil
 	case i < 0:
@@ -612,8 +614,8 @@ func rejectedRemedy(x *facts) []string {
 	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.passed() && e.Credentials().IfRejected != "" }); ok {
 		lines = append([]string{comment("%s", e.Credentials().IfRejected)}, lines...)
 	}
-	if len(lines) == 0 && x.message().CredentialsSent {
-		return append([]string{comment("Check the credentials of the kubelet on node %s, in /var/lib/kubelet/config.json and its credential providers. Or give the pod its own.", x.Node)}, x.addSecret()...)
+	if len(lines) == 0 && (x.message().CredentialsSent || len(x.PullSecrets) == 0) {
+		return x.kubeletsRemedy()
 	}
 	if slices.ContainsFunc(x.anonymous(), (*Evidence).passed) && len(used(x.rejected())) > 0 && len(lines) > 0 {
 		return append([]string{comment("Remove %s from imagePullSecrets, because the image is public. Or replace the credentials.", list(used(x.rejected())))}, lines...)
@@ -621,8 +623,16 @@ func rejectedRemedy(x *facts) []string {
 	return lines
 }
 
+// kubeletsRemedy is for credentials that are not the pod's.
+func (x *facts) kubeletsRemedy() []string {
+	return append([]string{comment("Check the credentials of the kubelet on node %s, in /var/lib/kubelet/config.json and its credential providers. Or give the pod its own.", x.Node)}, x.addSecret()...)
+}
+
 func expiredRemedy(x *facts) []string {
 	lines := x.renewUsed(x.expired())
+	if len(lines) == 0 && len(x.PullSecrets) == 0 {
+		return x.kubeletsRemedy()
+	}
 	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Credentials().Secret != "" && len(lines) > 0 {
 		lines = append(lines, comment("The next token expires too: renew the secret in time, such as from a CronJob, or let a credential provider of the kubelet get the tokens."))
 	}
@@ -644,9 +654,22 @@ func deniedRemedy(x *facts) []string {
 	}
 	lines := x.renewUsed(append(refused, x.orAgain(x.denied(), AccessDenied, DeniedOrNotFound)...))
 	if len(lines) == 0 {
-		return nil
+		return x.deniedToAll(len(refused) > 0)
 	}
 	return append([]string{comment("On %s, grant the user pull access to %s. Or use another user.", x.Registry, x.Repository)}, lines...)
+}
+
+// deniedToAll is deniedRemedy where no check has seen credentials denied.
+func (x *facts) deniedToAll(content bool) []string {
+	e, forbidden := x.refusal()
+	switch {
+	case content:
+		return append([]string{comment("Ask the owner of %s why it denies this content, but not the manifest, such as by a firewall in front of it or for lack of access to its storage. Or give the pod credentials.", x.Registry)}, x.addSecret()...)
+	case forbidden && e.Fault == FaultForbidden:
+		lines := x.onNode("curl -sv --max-time 20", "see what the registry answers")
+		return append([]string{comment("On %s, allow pulls of %s without credentials, or pulls by node %s if it has a list of allowed addresses. A pull secret does not help, because the registry does not ask for credentials.", x.Registry, x.Repository, x.Node)}, lines...)
+	}
+	return append([]string{comment("On %s, grant the user of this pull access to %s. Or give the pod credentials of another user.", x.Registry, x.Repository)}, x.addSecret()...)
 }
 
 // hopRemedy gives the node access to a host that the registry redirects to, which a
@@ -933,6 +956,16 @@ func (x *facts) decryptRemedy() []string {
 	}
 }
 
+// contentRemedy puts whole content into the registry: a push leaves out what the
+// registry says it has.
+func contentRemedy(x *facts) []string {
+	first := comment("Push the image again, and check the storage of the registry and the proxies in front of it. Delete the image in %s first, because a push leaves out content that the registry says it has.", x.Registry)
+	if _, missing := x.atOrigin(FaultContentMissing); missing {
+		first = comment("Push the image again from where it was built, because %s lacks content of it. If that is a cache of another registry, remove the image from the cache.", x.Registry)
+	}
+	return []string{first, x.watch()}
+}
+
 // respondent finds out what responds in the place of a registry.
 func (x *facts) respondent() []string {
 	return append([]string{comment("Find out what responds instead of %s: a login page of the network, a web server or a proxy.", x.Registry)}, connectRemedy(x)...)
@@ -971,7 +1004,7 @@ func platformRemedy(x *facts) []string {
 func configRemedy(x *facts) []string {
 	e, ok := x.wrongConfig()
 	if !ok {
-		return nil
+		return x.configByText()
 	}
 	if e.Config().Problem == ConfigNotLoaded {
 		return []string{comment("On node %s, reload CRI-O: %s", x.Node, x.detail(e)), reloadCRIO, x.watch()}
@@ -1005,6 +1038,19 @@ var ofConfigPath = []ConfigProblem{ConfigPathList, ConfigPathUnset, ConfigPathEl
 //
 //nolint:gochecknoglobals // never written
 var readForEachPull = []ConfigProblem{ConfigAuthFileBroken, ConfigPolicyUnusable, ConfigSignatureStoreBroken, ConfigCertificatesUnusable}
+
+// configByText is configRemedy where only the runtime has seen what is wrong.
+func (x *facts) configByText() []string {
+	tools := x.tools()
+	where := comment("On node %s, correct what the message is about: %s, or the configuration file of containerd. The log of the runtime may say more:", x.Node, x.hostsDir()+"/hosts.toml")
+	switch {
+	case x.crio():
+		where = comment("On node %s, correct what the message is about: registries.conf, registries.conf.d or policy.json in /etc/containers. The log of the runtime may say more:", x.Node)
+	case x.docker(), tools.registries != "":
+		where = comment("On node %s, correct what the message is about in %s. The log of the runtime may say more:", x.Node, cmp.Or(tools.registries, "/etc/docker/daemon.json"))
+	}
+	return []string{where, tools.log, x.watch()}
+}
 
 // helperRemedy fixes the credential helper of the runtime, or the credential provider
 // that whypull has run.
