@@ -419,6 +419,14 @@ func (x *facts) refusal() (*Evidence, bool) {
 	})
 }
 
+// unasked reports whether the registry denies the image without asking for credentials,
+// so that containerd sends none. CRI-O and Docker may have been asked for them at /v2/.
+func (x *facts) unasked() bool {
+	e, ok := x.refusal()
+	return ok && e.Fault == FaultForbidden && e.Registry().Phase == PhaseManifest && e.Registry().TokenHost == "" &&
+		!x.credentialed() && !x.crio() && !x.docker()
+}
+
 // wantsCredentials reports whether the registry refused an attempt without any.
 func (x *facts) wantsCredentials() bool {
 	_, ok := x.refusal()

@@ -661,13 +661,12 @@ func deniedRemedy(x *facts) []string {
 
 // deniedToAll is deniedRemedy where no check has seen credentials denied.
 func (x *facts) deniedToAll(content bool) []string {
-	e, forbidden := x.refusal()
 	switch {
 	case content:
 		return append([]string{comment("Ask the owner of %s why it denies this content, but not the manifest, such as by a firewall in front of it or for lack of access to its storage. Or give the pod credentials.", x.Registry)}, x.addSecret()...)
-	case forbidden && e.Fault == FaultForbidden:
+	case x.unasked():
 		lines := x.onNode("curl -sv --max-time 20", "see what the registry answers")
-		return append([]string{comment("On %s, allow pulls of %s without credentials, or pulls by node %s if it has a list of allowed addresses. A pull secret does not help, because the registry does not ask for credentials.", x.Registry, x.Repository, x.Node)}, lines...)
+		return append([]string{comment("On %s, allow pulls of %s without credentials, or add node %s to a list of allowed addresses. A pull secret does not help, because the registry does not ask for credentials.", x.Registry, x.Repository, x.Node)}, lines...)
 	}
 	return append([]string{comment("On %s, grant the user of this pull access to %s. Or give the pod credentials of another user.", x.Registry, x.Repository)}, x.addSecret()...)
 }
@@ -740,6 +739,9 @@ func deniedOrNotFoundRemedy(x *facts) []string {
 	}
 	if strings.HasPrefix(x.Repository, apiPath) {
 		return repositoryRemedy(x)
+	}
+	if x.unasked() {
+		return append(x.spelling(), x.deniedToAll(false)...)
 	}
 	lines := []string{comment("Check that %s is spelled correctly. If it is, give the pod credentials that can pull it.", x.Registry+"/"+x.Repository)}
 	return append(append(lines, x.loadedHere()...), x.addSecret()...)

@@ -614,7 +614,10 @@ func deniedSummary(x *facts) string {
 	}
 	denied := x.orAgain(x.denied(), AccessDenied)
 	if e, ok := x.refusal(); ok && len(denied) == 0 && e.Fault == FaultForbidden {
-		return x.detail(e) + "; it does not ask for any"
+		if x.unasked() {
+			return x.detail(e) + "; it does not ask for any"
+		}
+		return x.detail(e)
 	}
 	if whose := x.whose(denied); whose != "" {
 		return fmt.Sprintf("%s accepts the credentials in %s, but they have no pull access to %s%s", x.Registry, whose, x.Repository, x.rejectedToo())
@@ -646,6 +649,9 @@ func deniedOrNotFoundSummary(x *facts) string {
 	undisclosed := x.orAgain(x.undisclosed(), DeniedOrNotFound)
 	if whose := x.whose(undisclosed); whose != "" && len(undisclosed) > 0 {
 		return fmt.Sprintf("%s accepts the credentials in %s, but denies them repository %s and does not say whether it exists%s%s", x.Registry, whose, x.Repository, x.rejectedToo(), x.versioned())
+	}
+	if x.unasked() {
+		return fmt.Sprintf("%s denies repository %s without asking for credentials, and does not say whether it exists%s", x.Registry, x.Repository, x.versioned())
 	}
 	s := fmt.Sprintf("%s denies repository %s and does not say whether it exists%s", x.Registry, x.Repository, x.versioned())
 	if x.unread() {
