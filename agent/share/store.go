@@ -1,8 +1,9 @@
 package share
 
 import (
-	"container/heap"
+	"cmp"
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
@@ -21,11 +22,8 @@ type store struct {
 
 	mu      sync.Mutex
 	entries map[any]*entry
-	shelves map[string]*shelf   // values that are kept, by tenant
-	groups  map[string][]*entry // values that are kept, by group
-	kept    int                 // number of them
-	wake    time.Time           // when expire runs next; zero: it need not
-	timer   *time.Timer         // runs expire then
+	wake    time.Time   // when expire runs next; zero: it need not
+	timer   *time.Timer // runs expire then
 }
 
 // kept is an untyped Kept.
@@ -47,39 +45,6 @@ type entry struct {
 	cancel    context.CancelFunc // cancels the fetch's context
 	waiting   int
 	abandoned bool // at some time during the fetch, no caller was waiting
-
-	onShelf, inGroup int // indexes there, of a value that is kept
-}
-
-// shelf holds the values of one tenant as a heap, the first to expire first.
-type shelf struct{ all []*entry }
-
-// Len implements heap.Interface.
-func (s *shelf) Len() int { return len(s.all) }
-
-// Less implements heap.Interface.
-func (s *shelf) Less(i, j int) bool { return s.all[i].kept.until.Before(s.all[j].kept.until) }
-
-// Swap implements heap.Interface.
-func (s *shelf) Swap(i, j int) {
-	s.all[i], s.all[j] = s.all[j], s.all[i]
-	s.all[i].onShelf, s.all[j].onShelf = i, j
-}
-
-// Push implements heap.Interface.
-func (s *shelf) Push(x any) {
-	e := as[*entry](x)
-	e.onShelf = len(s.all)
-	s.all = append(s.all, e)
-}
-
-// Pop implements heap.Interface.
-func (s *shelf) Pop() any {
-	last := len(s.all) - 1
-	e := s.all[last]
-	s.all[last] = nil
-	s.all = s.all[:last]
-	return e
 }
 
 type fetchFunc func(context.Context) (any, error)
@@ -111,13 +76,10 @@ func (s *store) join(ctx context.Context, key any, serves func(kept) bool, fetch
 	tenant := Tenant(ctx)
 	e := s.entries[key]
 	switch {
-	case e == nil || e.ended && (s.expired(e) || !serves(e.kept)):
+	case e == nil || e.ended && (e.expired(s.now()) || !serves(e.kept)):
 		turn, err := s.queue(key, tenant)
 		if err != nil {
 			return nil, err
-		}
-		if e != nil {
-			s.remove(e)
 		}
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		e = &entry{key: key, done: make(chan struct{}), cancel: cancel, tenant: tenant, turn: turn}
@@ -197,7 +159,7 @@ func (s *store) keep(e *entry, value any, err error) {
 		return
 	}
 	e.kept.until = now.Add(life)
-	s.add(e)
+	s.wakeAt(e.kept.until)
 	s.drop()
 }
 
@@ -209,43 +171,6 @@ func (s *store) groupOf(key any) string {
 	return s.group(key)
 }
 
-// add puts a new value on its tenant's shelf and in its group.
-func (s *store) add(e *entry) {
-	if s.shelves == nil {
-		s.shelves, s.groups = map[string]*shelf{}, map[string][]*entry{}
-	}
-	if s.shelves[e.tenant] == nil {
-		s.shelves[e.tenant] = &shelf{}
-	}
-	heap.Push(s.shelves[e.tenant], e)
-	group := s.groupOf(e.key)
-	e.inGroup = len(s.groups[group])
-	s.groups[group] = append(s.groups[group], e)
-	s.kept++
-	s.wakeAt(e.kept.until)
-}
-
-// remove drops a value.
-func (s *store) remove(e *entry) {
-	delete(s.entries, e.key)
-	of := s.shelves[e.tenant]
-	heap.Remove(of, e.onShelf)
-	if of.Len() == 0 {
-		delete(s.shelves, e.tenant)
-	}
-	group := s.groupOf(e.key)
-	all := s.groups[group]
-	last := len(all) - 1
-	all[e.inGroup] = all[last]
-	all[e.inGroup].inGroup = e.inGroup
-	all[last] = nil
-	s.groups[group] = all[:last]
-	if last == 0 {
-		delete(s.groups, group)
-	}
-	s.kept--
-}
-
 // wakeAt has values dropped at a time, even if nobody asks again: they may be
 // large or secret.
 func (s *store) wakeAt(at time.Time) {
@@ -255,28 +180,23 @@ func (s *store) wakeAt(at time.Time) {
 	if s.timer != nil { // else it stays, for an hour with some values
 		s.timer.Stop()
 	}
-	s.wake, s.timer = at, time.AfterFunc(at.Sub(s.now()), func() { s.expire(at) })
+	s.wake, s.timer = at, time.AfterFunc(at.Sub(s.now()), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.wake.Equal(at) { // it was not stopped too late
+			s.dropExpired()
+		}
+	})
 }
 
-// expire is for the time at which it was to run. It does nothing if it was then
-// called for an earlier time.
-func (s *store) expire(at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.wake.Equal(at) {
-		return
-	}
-	s.wake = time.Time{}
-	s.dropExpired()
-	for _, of := range s.shelves {
-		s.wakeAt(of.all[0].kept.until)
-	}
-}
-
+// dropExpired drops what has expired, and has the next dropped at its time.
 func (s *store) dropExpired() {
-	for _, of := range s.shelves {
-		for of.Len() > 0 && s.expired(of.all[0]) {
-			s.remove(of.all[0])
+	now := s.now()
+	maps.DeleteFunc(s.entries, func(_ any, e *entry) bool { return e.ended && e.expired(now) })
+	s.wake = time.Time{}
+	for _, e := range s.entries {
+		if e.ended {
+			s.wakeAt(e.kept.until)
 		}
 	}
 }
@@ -285,42 +205,48 @@ func (s *store) dropExpired() {
 // the tenant that has most, the first to expire. What one tenant fetches drops
 // nothing of those who have less.
 func (s *store) drop() {
-	s.dropExpired()
-	if s.kept <= s.limit {
+	if !s.now().Before(s.wake) {
+		s.dropExpired()
+	}
+	if len(s.entries) <= s.limit {
 		return
 	}
-	most := &shelf{}
-	for _, of := range s.shelves {
-		if of.Len() > most.Len() || of.Len() == most.Len() && of.all[0].kept.until.Before(most.all[0].kept.until) {
-			most = of
+	total, held := 0, map[string]int{}
+	for _, e := range s.entries {
+		if e.ended {
+			total++
+			held[e.tenant]++
 		}
 	}
-	s.remove(most.all[0])
+	if total <= s.limit {
+		return
+	}
+	var first *entry
+	for _, e := range s.entries {
+		if e.ended && (first == nil || cmp.Or(held[e.tenant]-held[first.tenant], first.kept.until.Compare(e.kept.until)) > 0) {
+			first = e
+		}
+	}
+	delete(s.entries, first.key)
 }
 
-func (s *store) expired(e *entry) bool { return !s.now().Before(e.kept.until) }
+func (e *entry) expired(now time.Time) bool { return !now.Before(e.kept.until) }
 
 // forget drops the values for which keep returns false, and fetches in
 // progress.
 func (s *store) forget(keep func(value any) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, e := range s.entries {
-		switch {
-		case !e.ended:
-			delete(s.entries, key)
-		case !keep(e.kept.value):
-			s.remove(e)
-		}
-	}
+	maps.DeleteFunc(s.entries, func(_ any, e *entry) bool { return !e.ended || !keep(e.kept.value) })
 }
 
 // of calls f for each value of a group that serves, until f returns false.
 func (s *store) of(group string, f func(key any, k kept) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.groups[group] {
-		if !s.expired(e) && !f(e.key, e.kept) {
+	now := s.now()
+	for key, e := range s.entries {
+		if e.ended && s.groupOf(key) == group && !e.expired(now) && !f(key, e.kept) {
 			return
 		}
 	}
