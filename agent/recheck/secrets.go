@@ -163,25 +163,14 @@ func fair(all []*secret, n int) []*secret {
 	if len(all) <= n {
 		return all
 	}
-	var order []string
-	waiting := map[string][]*secret{}
+	seen, places := map[string]int{}, map[*secret]int{}
 	for _, s := range all {
-		if waiting[s.namespace] == nil {
-			order = append(order, s.namespace)
-		}
-		waiting[s.namespace] = append(waiting[s.namespace], s)
+		places[s] = seen[s.namespace]
+		seen[s.namespace]++
 	}
-	out := make([]*secret, 0, n)
-	for rank := 0; ; rank++ {
-		for _, namespace := range order {
-			if len(out) == n {
-				return out
-			}
-			if rank < len(waiting[namespace]) {
-				out = append(out, waiting[namespace][rank])
-			}
-		}
-	}
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b *secret) int { return places[a] - places[b] })
+	return all[:n]
 }
 
 // watch watches a secret until the context ends or no watch is allowed.

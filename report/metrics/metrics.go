@@ -346,7 +346,7 @@ func namedRegistries(failures map[string][]failing) []string {
 		return cmp.Or(counts[*b]-counts[*a], cmp.Compare(a.registry, b.registry), cmp.Compare(a.namespace, b.namespace))
 	})
 	var out []string
-	for i := range inTurn(len(all), func(i int) string { return all[i].namespace }) {
+	for _, i := range inTurn(len(all), func(i int) string { return all[i].namespace }) {
 		if len(out) == topRegistries {
 			break
 		}

@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 	"time"
 
@@ -55,14 +54,12 @@ func (m *Agent) podsCollector() collector {
 	omitted := prometheus.NewDesc("whypull_image_unavailable_dropped", "Number of containers on this node without a whypull_image_unavailable series because of its limit.", nil, nil)
 	return collector{[]*prometheus.Desc{info, start, dropped, unavailable, omitted}, func(ch chan<- prometheus.Metric) {
 		all := append(m.podFailures(m.failing, false), m.podFailures(m.unavailable, true)...)
-		unnamed, named := map[bool]int{}, 0 // by runs
+		unnamed := map[bool]int{} // by runs
 		for _, f := range all {
 			unnamed[f.runs]++
 		}
-		for i := range inTurn(len(all), func(i int) string { return all[i].labels.namespace }) {
-			if named++; named > podSeries {
-				break
-			}
+		turns := inTurn(len(all), func(i int) string { return all[i].labels.namespace })
+		for _, i := range turns[:min(len(turns), podSeries)] {
 			f := all[i]
 			unnamed[f.runs]--
 			if f.runs {
@@ -79,24 +76,14 @@ func (m *Agent) podsCollector() collector {
 
 // inTurn returns the indexes of the first of each namespace, then of the second of each,
 // and so on: one with many leaves room for the others.
-func inTurn(n int, namespace func(i int) string) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		places, seen := make([]int, n), map[string]int{}
-		for i := range places {
-			places[i] = seen[namespace(i)]
-			seen[namespace(i)]++
-		}
-		for place, left := 0, n; left > 0; place++ {
-			for i, its := range places {
-				if its != place {
-					continue
-				}
-				if left--; !yield(i) {
-					return
-				}
-			}
-		}
+func inTurn(n int, namespace func(i int) string) []int {
+	out, places, seen := make([]int, n), make([]int, n), map[string]int{}
+	for i := range n {
+		out[i], places[i] = i, seen[namespace(i)]
+		seen[namespace(i)]++
 	}
+	slices.SortStableFunc(out, func(a, b int) int { return places[a] - places[b] })
+	return out
 }
 
 // podFailures returns the containers, those with the earliest start first. Those with

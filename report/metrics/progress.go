@@ -53,10 +53,8 @@ func (m *Agent) progressCollector() collector {
 // shown returns the pulls with a series: of each namespace in turn the first.
 func shown(all []*pull) []*pull {
 	var out []*pull
-	for i := range inTurn(len(all), func(i int) string { return all[i].labels.namespace }) {
-		if len(out) == progressSeries {
-			break
-		}
+	turns := inTurn(len(all), func(i int) string { return all[i].labels.namespace })
+	for _, i := range turns[:min(len(turns), progressSeries)] {
 		out = append(out, all[i])
 	}
 	return out
