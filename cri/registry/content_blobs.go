@@ -339,16 +339,19 @@ func (i *inspection) cutShort(status int, err error) flaw {
 	return i.brokenOff(status, err)
 }
 
-// sizeOf returns the size of a blob from the response header: from Content-Range (RFC 9110,
-// 14.4), or the length of a whole response.
+// sizeOf returns the size of a blob from the response header: the length of a whole
+// response, or from Content-Range (RFC 9110, 14.4), also of a 416 (15.5.17).
 func sizeOf(resp *http.Response) (size int64, known bool) {
-	if resp.StatusCode == http.StatusPartialContent {
+	switch resp.StatusCode {
+	case http.StatusOK:
+		encoded := resp.Uncompressed || resp.Header.Get("Content-Encoding") != ""
+		return resp.ContentLength, resp.ContentLength >= 0 && !encoded
+	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
 		_, total, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
 		size, err := strconv.ParseInt(total, 10, 64)
 		return size, err == nil
 	}
-	encoded := resp.Uncompressed || resp.Header.Get("Content-Encoding") != ""
-	return resp.ContentLength, resp.ContentLength >= 0 && !encoded
+	return 0, false
 }
 
 // whole fetches and verifies a small blob. The caller must release the reply.

@@ -117,7 +117,7 @@ func (i *inspection) ending(ctx context.Context, d ocispec.Descriptor, p *Piece)
 		return f
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read from
-	if size, known := toldSize(resp); known && size != d.Size {
+	if size, known := sizeOf(resp); known && size != d.Size {
 		return flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	}
 	if noRanges(resp.StatusCode) {
@@ -138,18 +138,6 @@ func (i *inspection) ending(ctx context.Context, d ocispec.Descriptor, p *Piece)
 		p.Seen = SeenEnds
 	}
 	return flaw{}
-}
-
-// toldSize is sizeOf, but also reads the size from a 416 (RFC 9110, 15.5.17).
-func toldSize(resp *http.Response) (size int64, known bool) {
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusPartialContent:
-		return sizeOf(resp)
-	case http.StatusRequestedRangeNotSatisfiable:
-		size, err := strconv.ParseInt(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes */"), 10, 64)
-		return size, err == nil
-	}
-	return 0, false
 }
 
 // partOf returns the byte range of a response, from Content-Range: "bytes 0-511/1024".
