@@ -90,6 +90,16 @@ func (f FS) IsFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+// First returns the first of the names that is a regular file; "" if none is.
+func (f FS) First(names ...string) string {
+	for _, name := range names {
+		if f.IsFile(name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // IsDir reports whether the name is a directory.
 func (f FS) IsDir(name string) bool {
 	info, err := f.Stat(name)

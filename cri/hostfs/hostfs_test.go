@@ -100,6 +100,12 @@ func TestReadFollowsLinks(t *testing.T) {
 			t.Errorf("%s: exists %t, %v", name, there, err)
 		}
 	}
+	if got := f.First("/etc/none", "/etc", "/up", "/etc/real"); got != "/up" {
+		t.Errorf("first file %q", got)
+	}
+	if got := f.First("/etc/none", "/loop"); got != "" {
+		t.Errorf("first of no files %q", got)
+	}
 	for _, name := range []string{"/loop", "/a", "/b/c", "/self"} {
 		if _, err := f.ReadFile(name, 4); !errors.Is(err, syscall.ELOOP) {
 			t.Errorf("%s: error %v", name, err)

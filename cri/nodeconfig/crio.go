@@ -66,7 +66,7 @@ func (c *Config) loadCRIO() {
 		c.crioHelpers, err = sysregistriesv2.CredentialHelpers(sys)
 		return err
 	})
-	if invalid := (*ConfigError)(nil); errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*ConfigError](err); ok {
 		c.notice(invalid.Notice)
 	}
 }
@@ -203,7 +203,7 @@ func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoi
 		endpoints, notices, err = c.pullSources(sys, ref)
 		return err
 	})
-	if refused := (*ConfigError)(nil); errors.As(err, &refused) && refused.Kind == NoticeConfigUnreadable {
+	if refused, ok := errors.AsType[*ConfigError](err); ok && refused.Kind == NoticeConfigUnreadable {
 		// Load has a notice for it. CRI-O does not start with such a file; the running
 		// one has read an older one.
 		e, found, err := c.crioEndpoint(ref, sysregistriesv2.PullSource{Reference: ref})
@@ -229,10 +229,8 @@ func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (end
 		notices = append(notices, found...)
 		if err != nil {
 			// CRI-O skips an endpoint that cannot be used, like one that fails.
-			if firstErr == nil {
-				firstErr = err
-			}
-			if refused := (*ConfigError)(nil); errors.As(err, &refused) && len(sources) > 1 {
+			firstErr = cmp.Or(firstErr, err)
+			if refused, ok := errors.AsType[*ConfigError](err); ok && len(sources) > 1 {
 				notices = append(notices, refused.Notice)
 			}
 			continue

@@ -34,12 +34,7 @@ func (c *Config) registriesFiles() []string {
 // mainRegistries returns the registries.conf that is there, else the one that
 // people would write.
 func (c *Config) mainRegistries() string {
-	for _, name := range c.registriesFiles() {
-		if c.fs.IsFile(name) {
-			return name
-		}
-	}
-	return cmp.Or(c.crioRegistries, registriesFile)
+	return cmp.Or(c.fs.First(c.registriesFiles()...), c.crioRegistries, registriesFile)
 }
 
 // registriesDirs returns the directories of drop-ins, the strongest first, and

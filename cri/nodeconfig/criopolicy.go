@@ -35,15 +35,7 @@ func (c *Config) policyPath() string {
 			return name
 		}
 	}
-	if c.crio.SignaturePolicy != "" {
-		return c.crio.SignaturePolicy
-	}
-	for _, name := range []string{homeConfig + "/policy.json", "/etc/containers/policy.json"} {
-		if c.fs.IsFile(name) {
-			return name
-		}
-	}
-	return ""
+	return cmp.Or(c.crio.SignaturePolicy, c.fs.First(homeConfig+"/policy.json", "/etc/containers/policy.json"))
 }
 
 // heldAgainstPolicy returns a notice if the policy wants a signature for an image,

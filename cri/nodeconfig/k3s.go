@@ -50,17 +50,12 @@ func (o Options) located(fs hostfs.FS) Options {
 	if !ours && (o.RuntimeVersion != "" || fs.IsFile(o.ConfigFile)) {
 		return o
 	}
-	for _, distribution := range distributions {
-		if name := generatedConfig(distribution); fs.IsFile(name) {
-			o.ConfigFile = name
-			return o
-		}
-	}
-	if ours {
-		o.ConfigFile = generatedConfig(distributions[0])
-		if fs.IsDir("/etc/rancher/rke2") {
-			o.ConfigFile = generatedConfig("rke2")
-		}
+	if name := fs.First(generatedConfig("k3s"), generatedConfig("rke2")); name != "" {
+		o.ConfigFile = name
+	} else if ours && fs.IsDir("/etc/rancher/rke2") {
+		o.ConfigFile = generatedConfig("rke2")
+	} else if ours {
+		o.ConfigFile = generatedConfig("k3s")
 	}
 	return o
 }
@@ -128,12 +123,7 @@ func (c *Config) registriesFile() string {
 	if !ofRancher(c.opts.RuntimeVersion) {
 		return ""
 	}
-	for _, distribution := range distributions { // with a --data-dir of its own
-		if name := "/etc/rancher/" + distribution + "/registries.yaml"; c.fs.IsFile(name) {
-			return name
-		}
-	}
-	return ""
+	return c.fs.First("/etc/rancher/k3s/registries.yaml", "/etc/rancher/rke2/registries.yaml") // with a --data-dir of its own
 }
 
 // generatedNotices reports that registries.yaml has other settings for a host than the
