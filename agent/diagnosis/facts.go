@@ -8,12 +8,12 @@ import (
 )
 
 // facts is a failure with its evidence, asked in the words of the rules. The
-// evidence does not change, so each selection of it is made once.
+// evidence does not change, so what takes long to find is found once.
 type facts struct {
 	Failure
 	all    []*Evidence // in the order of the checks
 	tables *tables
-	seen   selections
+	seen   seen
 }
 
 // newFacts returns the facts of evidence, which must be in the order of the checks.
@@ -25,35 +25,19 @@ func newFacts(f Failure, evidence []Evidence) *facts {
 	return &facts{Failure: f, all: all, tables: &allTables}
 }
 
-// selections are the parts of the evidence that rules have asked for, and the
-// answers that take a run through the rules.
-type selections struct {
-	asked, attempts, origin, anonymous, refused, rejected, denied, mirrors, retries selection
-	text                                                                            *Evidence
-	works, worksKnown                                                               bool
-	hidden                                                                          ruling
-	hiddenKnown                                                                     bool
+// seen is what takes long to find, because it compares attempts with each other or
+// takes a run through the rules.
+type seen struct {
+	attempts          []*Evidence
+	works, worksKnown bool
+	hidden            ruling
+	hiddenKnown       bool
 }
 
 // ruling is a cause with what it rests on; the zero value is none.
 type ruling struct {
 	cause      Cause
 	confidence Confidence
-}
-
-// selection is a part of the evidence, once it has been made.
-type selection struct {
-	made bool
-	all  []*Evidence
-}
-
-// of returns the part of all that passes, made once. What was returned must not
-// be changed, and appending to it makes a copy.
-func (s *selection) of(all []*Evidence, keep func(*Evidence) bool) []*Evidence {
-	if !s.made {
-		s.made, s.all = true, filter(all, keep)
-	}
-	return s.all
 }
 
 // of returns the evidence of a check. With the policy Never the kubelet asks
@@ -96,15 +80,8 @@ func (x *facts) noted(c Check, faults ...Fault) (*Evidence, bool) {
 func (x *facts) message() *MessageFacts { return x.text().Message() }
 
 func (x *facts) text() *Evidence {
-	if x.seen.text == nil {
-		x.seen.text = decisiveText(x.of(CheckMessage))
-	}
-	return x.seen.text
-}
-
-func decisiveText(all []*Evidence) *Evidence {
 	first := &none
-	for _, e := range all {
+	for _, e := range x.of(CheckMessage) {
 		if e.ran() && supported(e.Message().Cause) {
 			return e
 		}
@@ -228,7 +205,7 @@ func (x *facts) found() (*Evidence, bool) {
 // odd about the node's registry configuration is evidence of the same check, but
 // nobody's answer.
 func (x *facts) asked() []*Evidence {
-	return x.seen.asked.of(x.of(CheckRegistry), func(e *Evidence) bool { return e.ran() && e.Fault != FaultConfigInvalid && !e.ofPolicy() })
+	return filter(x.of(CheckRegistry), func(e *Evidence) bool { return e.ran() && e.Fault != FaultConfigInvalid && !e.ofPolicy() })
 }
 
 // ofPolicy reports whether evidence is about the node's signature policy.
@@ -242,11 +219,14 @@ func (e *Evidence) ofPolicy() bool {
 // the one without (kuberuntime PullImage makes no anonymous attempt after one
 // with credentials, but a runtime may keep them from a mirror).
 func (x *facts) attempts() []*Evidence {
-	all := x.asked()
-	return x.seen.attempts.of(all, func(e *Evidence) bool {
-		with := func(o *Evidence) bool { return o.Registry().Credential != nil && o.at() == e.at() }
-		return e.Registry().Credential != nil || !slices.ContainsFunc(all, with)
-	})
+	if x.seen.attempts == nil {
+		all := x.asked()
+		x.seen.attempts = filter(all, func(e *Evidence) bool {
+			with := func(o *Evidence) bool { return o.Registry().Credential != nil && o.at() == e.at() }
+			return e.Registry().Credential != nil || !slices.ContainsFunc(all, with)
+		})
+	}
+	return x.seen.attempts
 }
 
 // at is the endpoint that was asked, wherever it redirected to.
@@ -261,7 +241,7 @@ func (x *facts) untried() bool {
 // origin are the attempts that fail at the upstream registry; mirrors are left
 // out.
 func (x *facts) origin() []*Evidence {
-	return x.seen.origin.of(x.attempts(), func(e *Evidence) bool { return !e.Endpoint.Mirror && e.failed() })
+	return filter(x.attempts(), func(e *Evidence) bool { return !e.Endpoint.Mirror && e.failed() })
 }
 
 // atOrigin returns the first attempt that fails at the upstream registry over one
@@ -309,7 +289,7 @@ func (x *facts) tooSlow(e *Evidence) bool {
 
 // anonymous are the upstream registry's answers without credentials.
 func (x *facts) anonymous() []*Evidence {
-	return x.seen.anonymous.of(x.asked(), func(e *Evidence) bool {
+	return filter(x.asked(), func(e *Evidence) bool {
 		return e.Registry().Credential == nil && !e.Endpoint.Mirror && !e.Registry().Content
 	})
 }
@@ -448,14 +428,14 @@ func (x *facts) refused() []*Evidence {
 	}
 	ofPod := func(e *Evidence) bool { return with(e) && !e.Registry().Credential.OfNode }
 	if slices.ContainsFunc(x.origin(), ofPod) {
-		return x.seen.refused.of(x.origin(), ofPod)
+		return filter(x.origin(), ofPod)
 	}
-	return x.seen.refused.of(x.origin(), with)
+	return filter(x.origin(), with)
 }
 
 // rejected are the attempts whose credentials the registry did not take.
 func (x *facts) rejected() []*Evidence {
-	return x.seen.rejected.of(x.refused(), func(e *Evidence) bool { return e.Fault == FaultUnauthorized && !e.Registry().Unsent })
+	return filter(x.refused(), func(e *Evidence) bool { return e.Fault == FaultUnauthorized && !e.Registry().Unsent })
 }
 
 // unsent are the attempts whose credentials the runtime does not send.
@@ -466,7 +446,7 @@ func (x *facts) unsent() []*Evidence {
 // denied are the attempts whose credentials the registry took, but whose
 // repository it refused.
 func (x *facts) denied() []*Evidence {
-	return x.seen.denied.of(x.refused(), func(e *Evidence) bool { return e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope })
+	return filter(x.refused(), func(e *Evidence) bool { return e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope })
 }
 
 // undisclosed are the denied attempts of which the registry does not say whether
@@ -561,11 +541,8 @@ func (x *facts) orAgain(attempts []*Evidence, causes ...Cause) []*Evidence {
 
 // mirrors is what went wrong at mirrors: what they answer, then their names.
 func (x *facts) mirrors() []*Evidence {
-	if !x.seen.mirrors.made {
-		bad := func(e *Evidence) bool { return e.Endpoint.Mirror && e.failed() }
-		x.seen.mirrors = selection{made: true, all: append(filter(x.of(CheckRegistry), bad), filter(x.of(CheckNodeDNS), bad)...)}
-	}
-	return x.seen.mirrors.all
+	bad := func(e *Evidence) bool { return e.Endpoint.Mirror && e.failed() }
+	return append(filter(x.of(CheckRegistry), bad), filter(x.of(CheckNodeDNS), bad)...)
 }
 
 // replaced reports whether the node asks mirrors only, so that the upstream
@@ -613,24 +590,15 @@ func (x *facts) detail(e *Evidence) string { return Detail(x.Failure, e) }
 // none stands for evidence that there is not.
 var none Evidence //nolint:gochecknoglobals // never written
 
-// filter returns the part of all that passes; a part that is in one piece is not
-// copied. Appending to it makes a copy.
+// filter returns the part of all that passes.
 func filter(all []*Evidence, keep func(*Evidence) bool) []*Evidence {
-	start := slices.IndexFunc(all, keep)
-	if start < 0 {
-		return nil
-	}
-	end := start + 1
-	for end < len(all) && keep(all[end]) {
-		end++
-	}
-	out := all[start:end:end]
-	for _, e := range all[end:] {
+	var out []*Evidence
+	for _, e := range all {
 		if keep(e) {
 			out = append(out, e)
 		}
 	}
-	return slices.Clip(out)
+	return out
 }
 
 // find returns the first that passes, else empty evidence.

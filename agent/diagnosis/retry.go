@@ -29,7 +29,7 @@ func (x *facts) limited() bool { return x.has(CheckRegistry, FaultRateLimited) }
 
 // retries is the evidence of the pull tried again.
 func (x *facts) retries() []*Evidence {
-	return x.seen.retries.of(x.of(CheckPull), func(e *Evidence) bool { return e.Pull().Retry != nil })
+	return filter(x.of(CheckPull), func(e *Evidence) bool { return e.Pull().Retry != nil })
 }
 
 // failedRetries are those that fail at the upstream registry, or at the node, in
