@@ -365,29 +365,23 @@ func (c *Checker) next(now time.Time) (k key, f diagnosis.Failure, wait time.Dur
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wait = rewrite
-	found := false
-	for other, i := range c.images {
+	var due []key
+	for k, i := range c.images {
 		if left := i.due.Sub(now); left > 0 {
 			wait = min(wait, left)
-			continue
-		}
-		if before := cmp.Or(c.served[other.namespace].Compare(c.served[k.namespace]), i.due.Compare(c.dueOf(k)), other.compare(k)); !found || before < 0 {
-			k, found = other, true
+		} else {
+			due = append(due, k)
 		}
 	}
-	if !found {
+	if len(due) == 0 {
 		return key{}, diagnosis.Failure{}, wait
 	}
+	k = slices.MinFunc(due, func(a, b key) int {
+		return cmp.Or(c.served[a.namespace].Compare(c.served[b.namespace]), c.images[a].due.Compare(c.images[b].due), a.compare(b))
+	})
 	f, _ = c.first(k, c.images[k])
 	c.asking, c.changed = k, false
 	return k, f, 0
-}
-
-func (c *Checker) dueOf(k key) time.Time {
-	if i := c.images[k]; i != nil {
-		return i.due
-	}
-	return time.Time{}
 }
 
 // settle records what a check has found.
