@@ -394,9 +394,7 @@ func (x *facts) unread() bool {
 
 // refusal is the upstream registry's refusal of an attempt without credentials.
 func (x *facts) refusal() (*Evidence, bool) {
-	return find(x.anonymous(), func(e *Evidence) bool {
-		return e.failed() && !e.redirected() && (e.Fault == FaultUnauthorized || e.Fault == FaultInsufficientScope || e.Fault == FaultForbidden)
-	})
+	return find(x.anonymous(), func(e *Evidence) bool { return e.failed() && !e.redirected() && e.Fault.Refuses() })
 }
 
 // unasked reports whether the registry denies the image without asking for credentials,
@@ -481,13 +479,7 @@ func (x *facts) refusedElsewhere() (*Evidence, bool) {
 		return denied[0], true
 	}
 	return find(x.origin(), func(e *Evidence) bool {
-		switch e.Fault { //nolint:exhaustive // the others are no refusals
-		case FaultWebPage:
-			return e.redirected()
-		case FaultForbidden, FaultUnauthorized, FaultInsufficientScope:
-			return e.redirected() && !e.Registry().Content
-		}
-		return false
+		return e.redirected() && (e.Fault == FaultWebPage || e.Fault.Refuses() && !e.Registry().Content)
 	})
 }
 
@@ -504,9 +496,7 @@ func (x *facts) noAPI() (*Evidence, bool) {
 // refusedContents are the attempts at the upstream registry that got the
 // manifest, and were refused what it names.
 func (x *facts) refusedContents() []*Evidence {
-	return filter(x.origin(), func(e *Evidence) bool {
-		return e.Registry().Content && (e.Fault == FaultForbidden || e.Fault == FaultUnauthorized || e.Fault == FaultInsufficientScope)
-	})
+	return filter(x.origin(), func(e *Evidence) bool { return e.Registry().Content && e.Fault.Refuses() })
 }
 
 // untriedMatch reports whether there are more credentials for the image than were

@@ -117,6 +117,11 @@ func (f Fault) Points() Cause {
 	return Cause(f)
 }
 
+// Refuses reports whether with a fault a registry refuses access.
+func (f Fault) Refuses() bool {
+	return f == FaultUnauthorized || f == FaultForbidden || f == FaultInsufficientScope
+}
+
 // FaultOf returns the fault of evidence of a text that supports a cause, which has the
 // name of the cause; "" for Unknown.
 func FaultOf(c Cause) Fault {
