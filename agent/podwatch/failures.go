@@ -378,29 +378,30 @@ func containsName(text, word string) bool {
 			return false
 		}
 		at += i
-		if !continued(text[:at], true) && !continued(text[at+len(word):], false) {
+		if !endsInName(text[:at]) && !beginsInName(text[at+len(word):]) {
 			return true
 		}
 	}
 	return false
 }
 
-func continued(s string, atEnd bool) bool {
-	if s == "" {
-		return false
+// endsInName reports whether text ends with the beginning of a longer name. A transport, as
+// in docker://image, is not part of a name.
+func endsInName(text string) bool {
+	return text != "" && !strings.HasSuffix(text, "://") && inName(text[len(text)-1])
+}
+
+// beginsInName reports whether text begins with the rest of a longer name, such as ":tag"; a
+// colon before a space, as in "image: not found", is not part of it.
+func beginsInName(text string) bool {
+	if strings.HasPrefix(text, ":") {
+		return len(text) > 1 && text[1] != ' '
 	}
-	b := s[0]
-	if atEnd {
-		if strings.HasSuffix(s, "://") { // a transport before the name: docker://image
-			return false
-		}
-		b = s[len(s)-1]
-	}
-	if !atEnd && b == ':' { // "image: not found" ends the name, "image:tag" does not
-		return len(s) > 1 && s[1] != ' '
-	}
-	return b == '/' || b == '.' || b == '-' || b == '_' || b == '@' ||
-		b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
+	return text != "" && inName(text[0])
+}
+
+func inName(b byte) bool {
+	return strings.IndexByte("/.-_@", b) >= 0 || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
 }
 
 // hashes are the labels of a pod with the hash of its template, and the kinds whose

@@ -195,6 +195,14 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 		incidents[f.Subject()] = f
 		u.Failures = append(u.Failures, f)
 	}
+	p.end(s, incidents, u)
+	sortByPod(u.Failures, s.all)
+	return incidents
+}
+
+// end sets the update's Recovered, and keeps the incidents of which the status does not
+// show whether they have ended.
+func (p *tracked) end(s seen, incidents map[diagnosis.Subject]diagnosis.Failure, u *Update) {
 	for _, was := range p.sorted() {
 		if _, still := incidents[was.Subject()]; still {
 			continue
@@ -214,8 +222,6 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 			}
 		}
 	}
-	sortByPod(u.Failures, s.all)
-	return incidents
 }
 
 // replaced returns the failure of a container that was given another image, as one of

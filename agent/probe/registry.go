@@ -201,8 +201,7 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []di
 		}
 		another := answer.Found && (len(answer.Content.Missed) > 1 || slices.ContainsFunc(found, contentRefused))
 		refused = refused || another
-		withheld := errors.Is(answer.Err, registry.ErrRealmInsecure) // the kubelet makes no attempt without it either
-		if !another && (answer.Found || withheld || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || cred != nil && indifferent(answer)) {
+		if !another && settled(answer, cred) {
 			return out, final
 		}
 	}
@@ -210,6 +209,13 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []di
 		out = v.emit(out, v.untried(e, usable[maxCredentials:], diagnosis.ReasonEnoughTried)...)
 	}
 	return out, final
+}
+
+// settled reports whether no other credential has to be tried after an answer: the kubelet
+// tries none, or gets the same answer with it.
+func settled(a registry.Answer, cred *keyring.Credential) bool {
+	withheld := errors.Is(a.Err, registry.ErrRealmInsecure) // the kubelet makes no attempt without it either
+	return a.Found || withheld || aboutEndpoint(a) || a.Fault == registry.FaultRateLimited || cred != nil && indifferent(a)
 }
 
 // attempt asks an endpoint with one credential; also for the content, if it is an
@@ -253,8 +259,7 @@ func withoutManifest(inside registry.Answer) bool {
 // contentRefused reports whether a credential may not read the content, so that the
 // next one has to be tried.
 func contentRefused(e diagnosis.Evidence) bool {
-	faults := []diagnosis.Fault{diagnosis.FaultForbidden, diagnosis.FaultUnauthorized, diagnosis.FaultInsufficientScope}
-	return e.Registry().Content && e.Outcome == diagnosis.Failed && slices.Contains(faults, e.Fault)
+	return e.Registry().Content && e.Outcome == diagnosis.Failed && e.Fault.Refuses()
 }
 
 // emit appends evidence to out and passes it to Found.
