@@ -37,7 +37,7 @@ const restoreInterval = 20 * time.Second
 type Queue interface {
 	// Again queues a pod again after a delay.
 	Again(uid string, after time.Duration)
-	// Busy reports whether pods are queued.
+	// Busy reports whether other pods are queued or served.
 	Busy() bool
 }
 
@@ -111,6 +111,7 @@ type podState struct {
 	refusals   int                                   // how often in a row Events have been refused
 	condition  *corev1.PodCondition                  // that this run of the agent has written last; nil if none
 	recovered  bool                                  // a container has got its image since the last verdict
+	deleting   time.Time                             // since when the pod is being deleted; zero if it is not
 }
 
 // said is what a complete document is made of, with its digest.
@@ -216,7 +217,7 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	return nil
 }
 
-// eventDelay is how long Events wait while other pods are queued: those pods'
+// eventDelay is how long Events wait while other pods are queued or served: those pods'
 // annotations come first.
 const eventDelay = time.Second
 
@@ -228,7 +229,11 @@ func (p *podPublisher) putsOff(u podwatch.Update, state *podState, verdicts []di
 	case !p.queue.Busy():
 		return false
 	case !state.due.IsZero():
-		return now.Before(state.due)
+		left := state.due.Sub(now)
+		if left > 0 {
+			p.queue.Again(u.UID, left) // the queue keeps one time for each pod
+		}
+		return left > 0
 	case !slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
 		return state.container(v.Failure.Subject()).event != announcementOf(v)
 	}):
@@ -474,13 +479,27 @@ func annotated(annotations map[string]string) bool {
 	return annotations[CauseAnnotation] != "" || annotations[SummaryAnnotation] != "" || annotations[ReportAnnotation] != ""
 }
 
+// deletionTime is how long a pod that is being deleted keeps its annotations: as a rule it
+// is gone by then, and needs no write.
+const deletionTime = 10 * time.Second
+
 // clear removes whypull's annotations, if any, from a pod that no longer fails, and
-// ends its condition, if any. A report that this run of the agent has not written is
-// removed at most once per restoreInterval; until then the error is agent.ErrDeferred.
+// ends its condition, if any. A pod that is being deleted keeps them for deletionTime, and
+// a report that this run of the agent has not written is removed at most once per
+// restoreInterval; until then the error is agent.ErrDeferred.
 func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
 	condition := p.condition(u, state, nil)
 	if state.content == (digest{}) && !annotated(u.Annotations) && condition == nil {
 		return p.catchUp(ctx, u, state)
+	}
+	if u.Deleting {
+		if state.deleting.IsZero() {
+			state.deleting = p.now()
+		}
+		if left := deletionTime - p.now().Sub(state.deleting); left > 0 {
+			p.queue.Again(u.UID, left)
+			return agent.ErrDeferred
+		}
 	}
 	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (digest{}) {
 		p.queue.Again(u.UID, wait)

@@ -119,6 +119,7 @@ func TestEventsAfterOthersAnnotations(t *testing.T) {
 	d.wantAgain("while others wait", eventDelay)
 	d.publish(true, v)
 	d.want("when the watch shows the annotations", 1, 0)
+	d.wantAgain("when the watch shows the annotations", eventDelay)
 	d.later(eventDelay)
 	d.publish(true, v)
 	d.want("when they are due, whoever waits then", 1, 1)
@@ -135,6 +136,32 @@ func TestEventsAfterOthersAnnotations(t *testing.T) {
 	d.publish(true, verdict("app", diagnosis.RepositoryNotFound))
 	d.want("while nobody waits", 3, 3)
 	d.wantAgain("while nobody waits")
+}
+
+// TestDeletion checks that nothing is written to a pod that is being deleted, unless that
+// takes long.
+func TestDeletion(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	leaving := watched()
+	leaving.Deleting = true
+	for _, left := range []time.Duration{deletionTime, deletionTime / 2} {
+		if err := d.try(leaving, true); !errors.Is(err, agent.ErrDeferred) {
+			t.Errorf("got error %v, want %v", err, agent.ErrDeferred)
+		}
+		d.want("being deleted", 1, 1)
+		d.wantFailing()
+		d.wantAgain("being deleted", left)
+		d.later(deletionTime / 2)
+	}
+	if err := d.try(leaving, true); err != nil {
+		t.Errorf("got error %v, want none", err)
+	}
+	d.want("still there", 2, 1)
+	if got := d.annotations(); len(got) != 0 {
+		t.Errorf("got annotations %v, want none", got)
+	}
 }
 
 func (d *desk) later(by time.Duration) { d.at = d.at.Add(by) }

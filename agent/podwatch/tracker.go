@@ -47,8 +47,9 @@ type Update struct {
 	// those that decide whether the pod is ready.
 	Conditions     []corev1.PodCondition
 	ReadinessGates []corev1.PodConditionType
-	// Gone reports whether the pod has been deleted.
-	Gone bool
+	// Deleting reports whether the pod is being deleted; Gone follows. Gone reports whether
+	// it has been.
+	Deleting, Gone bool
 	// SeenAt is when the change came in.
 	SeenAt time.Time
 }
@@ -152,7 +153,7 @@ func (t *Tracker) observe(s seen, listed bool) {
 	if !known {
 		old = &tracked{}
 	}
-	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time, SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more}
+	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time, SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more, Deleting: pod.DeletionTimestamp != nil}
 	u.Conditions, u.ReadinessGates = t.conditions(pod)
 	untrue := slices.ContainsFunc(u.Conditions, func(c corev1.PodCondition) bool { return c.Status != corev1.ConditionTrue })
 	reported := untrue || len(u.Annotations) > 0
@@ -162,7 +163,7 @@ func (t *Tracker) observe(s seen, listed bool) {
 	}
 	tries := old.count(u, incidents, listed)
 	old.wait(s, incidents, &u)
-	if len(incidents) > 0 || len(u.Waiting) > 0 || untrue {
+	if len(incidents) > 0 || len(u.Waiting) > 0 || untrue || u.Deleting && reported {
 		t.pods[name] = &tracked{uid: u.UID, incidents: incidents, waiting: u.Waiting, tries: tries}
 	} else {
 		delete(t.pods, name)

@@ -432,7 +432,8 @@ func TestDelete(t *testing.T) {
 		"healthy":                          {[]*corev1.Pod{newPod(app(runs()))}, newPod(), ""},
 		"never seen":                       {nil, newPod(), ""},
 		"an earlier pod's":                 {[]*corev1.Pod{failed}, newPod(uid("uid-0")), ""},
-		"reported when its deletion began": {[]*corev1.Pod{failed, newPod(deleted)}, newPod(), ""},
+		"failing when its deletion began":  {[]*corev1.Pod{failed, newPod(deleted)}, newPod(), ""},
+		"reported when its deletion began": {[]*corev1.Pod{failed, newPod(deleted, annotated("whypull.dev/cause", "a"))}, newPod(), "gone"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
