@@ -80,9 +80,9 @@ const (
 	// spread is the maximum random delay of an examination for something that has
 	// changed, a secret for instance, so that not all nodes read it at the same time.
 	spread = 100 * time.Millisecond
-	// workers is the number of pods processed concurrently. None waits for slow checks,
-	// but some do for the API server.
-	workers = 64
+	// workers is the number of pods processed concurrently, half of them of one namespace
+	// (turns). None waits for slow checks, but some do for the API server.
+	workers = 128
 )
 
 // Agent examines the pods of a node.

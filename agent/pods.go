@@ -3,6 +3,7 @@ package agent
 import (
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -78,6 +79,11 @@ func (p *Pods) Many() bool {
 	return len(p.pods) >= many
 }
 
+// afterOthers is how long a pod waits while many fail if nothing of what it waits for has
+// changed: as a rule the update shows what was just written to it. Others' verdicts, and
+// the pod's deferred Events (report.Publisher), come meanwhile.
+const afterOthers = time.Second
+
 // Observe records an update from the watch and queues the pod. It does not block.
 func (p *Pods) Observe(u podwatch.Update) {
 	p.mu.Lock()
@@ -93,14 +99,20 @@ func (p *Pods) Observe(u podwatch.Update) {
 			}
 		}
 	}
+	old := of.update
 	of.update = u
 	of.seen++
-	of.recovered = slices.Concat(of.recovered, u.Recovered, u.Started, u.Healthy)
+	ended := slices.Concat(u.Recovered, u.Started, u.Healthy)
+	of.recovered = append(slices.Clip(of.recovered), ended...)
+	if len(p.pods) >= many && !u.Gone && len(ended) == 0 && reflect.DeepEqual(old.Failures, u.Failures) && reflect.DeepEqual(old.Waiting, u.Waiting) {
+		p.queue.AddAfter(of.key(), afterOthers)
+		return
+	}
 	p.queue.Add(of.key())
 }
 
-// Busy reports whether pods are queued.
-func (p *Pods) Busy() bool { return p.turns.any() }
+// Busy reports whether other pods are queued or served, for the one that is served.
+func (p *Pods) Busy() bool { return p.turns.others() }
 
 // Fails reports whether a pod cannot get an image, or pods are queued.
 func (p *Pods) Fails() bool {

@@ -90,11 +90,12 @@ func (t *turns) leave(k key) {
 	}
 }
 
-// any reports whether pods wait, even if none may be served.
-func (t *turns) any() bool {
+// others reports whether pods wait, even if none may be served, or more than one is
+// being served.
+func (t *turns) others() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.n > 0
+	return t.n > 0 || t.busy > 1
 }
 
 func newQueue(t *turns) workqueue.TypedRateLimitingInterface[key] {

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func TestNamespacesShareWorkers(t *testing.T) {
 			t.Errorf("namespace %d has %d workers, want %d", i, got, want)
 		}
 	}
-	if !q.any() {
+	if !q.others() {
 		t.Error("none waits")
 	}
 	q.leave(key{"0", "00"})
@@ -71,6 +72,29 @@ func TestNamespacesShareWorkers(t *testing.T) {
 	}
 }
 
+func TestOthers(t *testing.T) {
+	t.Parallel()
+	q := newTurns(4)
+	a, b := key{"shop", "a"}, key{"shop", "b"}
+	q.Push(a)
+	q.Pop()
+	if q.others() {
+		t.Error("there is another pod than the one that is served")
+	}
+	q.Push(b)
+	if !q.others() {
+		t.Error("no other pod waits")
+	}
+	q.Pop()
+	if !q.others() {
+		t.Error("no other pod is served")
+	}
+	q.leave(a)
+	if q.others() {
+		t.Error("there is another pod after the other one was served")
+	}
+}
+
 // Pods of one namespace for which the API server takes long, however many, keep
 // nobody else's from being served.
 func TestManyPodsThatTakeLong(t *testing.T) {
@@ -82,7 +106,43 @@ func TestManyPodsThatTakeLong(t *testing.T) {
 		l.sees(time.Second)
 		l.want()
 		l.sees(time.Second, of(update(failure("app")), "good", "victim"))
-		l.want(fmt.Sprintf("victim: all %d of app", 4*workers+1))
+		l.publisher.mu.Lock()
+		defer l.publisher.mu.Unlock()
+		if got := l.publisher.lines; len(got) != 1 || !strings.HasPrefix(got[0], "victim: all ") {
+			t.Errorf("got %q, want the victim's verdict", got)
+		}
+	})
+}
+
+// While many pods fail, an update that shows nothing new of a pod waits, and one that does
+// is served at once.
+func TestNothingNewWaits(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		for i := range many {
+			l.pods.Observe(of(update(failure("app")), "shop", fmt.Sprint(i)))
+		}
+		served := func(after time.Duration) int {
+			l.sees(after)
+			l.publisher.mu.Lock()
+			defer l.publisher.mu.Unlock()
+			n := len(l.publisher.lines)
+			l.publisher.lines = nil
+			return n
+		}
+		if got := served(time.Second); got != many {
+			t.Fatalf("%d pods were served, want %d", got, many)
+		}
+		again, other := of(update(failure("app")), "shop", "0"), of(update(failure("app")), "shop", "1")
+		again.Annotations = map[string]string{"whypull.dev/cause": "TagNotFound"}
+		other.Failures[0].Message += " once more"
+		l.pods.Observe(again)
+		l.pods.Observe(other)
+		if got := served(afterOthers / 2); got != 1 {
+			t.Errorf("%d pods were served at once, want the one that has changed", got)
+		}
+		if got := served(afterOthers); got != 1 {
+			t.Errorf("%d pods were served later, want the one that has not changed", got)
+		}
 	})
 }
 
