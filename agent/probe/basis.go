@@ -40,7 +40,7 @@ func (c *Collector) noteFiles(ctx context.Context, f diagnosis.Failure) {
 	if c.Basis == nil {
 		return
 	}
-	paths := append(c.config(ctx).Sources(f.Registry), "/etc/resolv.conf", "/etc/hosts")
+	paths := append(c.configs.filesOf(ctx, c.config(ctx), f.Registry), "/etc/resolv.conf", "/etc/hosts")
 	if files, ok := c.Node.(credentialFiles); ok {
 		paths = append(paths, files.DockerConfigPaths()...)
 	}

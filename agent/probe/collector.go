@@ -60,8 +60,9 @@ type Options struct {
 	// Found, if set, is called with the evidence of the network checks as it arrives,
 	// in its final order, from one goroutine per failure.
 	Found func(f diagnosis.Failure, e ...diagnosis.Evidence)
-	// Spread is the maximum random delay before a registry is asked that no pod has
-	// needed lately, so that not all nodes ask at the same time; 0: none.
+	// Spread is the maximum random delay from the beginning of an examination until a
+	// registry is asked that no pod has needed lately, so that not all nodes ask at the
+	// same time; 0: none.
 	Spread time.Duration
 	// Retry configures the retry of failed pulls.
 	Retry Retry
@@ -176,6 +177,7 @@ func (c *Collector) heard(tenant string, e registry.Endpoint, ref reference.Name
 // The slow checks have examinationTime together, and at most maxUnderWay failures of
 // one namespace are examined at once; what was not checked is NotRun.
 func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
+	begun := time.Now()
 	ctx = withDoubt(share.WithTenant(ctx, f.Namespace), doubtOf(f))
 	known, creds := c.quick(ctx, f)
 	look := c.lookAtDisk(ctx, f, known)
@@ -208,7 +210,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	}
 	go func() {
 		defer leave()
-		c.awaitStart(ctx, f.Registry)
+		c.awaitStart(ctx, f.Registry, begun)
 		quick, creds := c.runProviders(ctx, f, quick, creds)
 		found := c.networkInTurn(ctx, f, text, creds, since)
 		quick = c.disclosed(f, quick, found)
@@ -222,15 +224,16 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	return first, all
 }
 
-// awaitStart waits for Spread at most, one time for all failures at a registry.
-func (c *Collector) awaitStart(ctx context.Context, registry string) {
+// awaitStart waits until Spread after the examination has begun at most, one time for all
+// failures at a registry.
+func (c *Collector) awaitStart(ctx context.Context, registry string, begun time.Time) {
 	if c.Spread == 0 {
 		return
 	}
 	_, _ = c.starts.Get(ctx, registry, func(ctx context.Context) (struct{}, error) { // the error is that of ctx, and seen by the checks
 		select {
 		case <-ctx.Done():
-		case <-time.After(rand.N(c.Spread)): //nolint:gosec // jitter, not a secret
+		case <-time.After(rand.N(c.Spread) - time.Since(begun)): //nolint:gosec // jitter, not a secret
 		}
 		return struct{}{}, nil
 	})
@@ -241,19 +244,15 @@ func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis
 	var image diagnosis.Evidence
 	var id string
 	var took time.Duration
-	var credentials []diagnosis.Evidence
-	var creds []keyring.Credential
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		start := time.Now()
 		image, id = c.checkImage(ctx, f)
 		took = time.Since(start)
 	})
-	wg.Go(func() {
-		start := time.Now()
-		credentials, creds = c.checkCredentials(ctx, f)
-		c.Metrics.Checked(diagnosis.CheckCredentials, worst(credentials), time.Since(start))
-	})
+	start := time.Now()
+	credentials, creds := c.checkCredentials(ctx, f)
+	c.Metrics.Checked(diagnosis.CheckCredentials, worst(credentials), time.Since(start))
 	wg.Wait()
 	image = c.checkUse(f, image, id, credentials, creds)
 	c.Metrics.Checked(image.Check, image.Outcome, took)

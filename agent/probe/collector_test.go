@@ -870,7 +870,7 @@ func TestStartsAreSpread(t *testing.T) {
 			for i := range 20 {
 				wg.Go(func() {
 					time.Sleep(time.Duration(i) * time.Microsecond)
-					c.awaitStart(t.Context(), "hub.test")
+					c.awaitStart(t.Context(), "hub.test", time.Now())
 				})
 			}
 			wg.Wait()
@@ -881,7 +881,7 @@ func TestStartsAreSpread(t *testing.T) {
 			starts[took.Round(10*time.Millisecond)]++
 
 			again := time.Now()
-			if c.awaitStart(t.Context(), "hub.test"); time.Since(again) != 0 {
+			if c.awaitStart(t.Context(), "hub.test", time.Now()); time.Since(again) != 0 {
 				t.Errorf("one more failure waited %s", time.Since(again))
 			}
 		}

@@ -21,9 +21,9 @@ const (
 	configLife = 5 * time.Second
 	// versionLife is how long the runtime's name and version are cached.
 	versionLife = time.Minute
-	// endpointsLife is how long the endpoints of an image are cached for pods that fail
-	// at the same time: the files of a registry are read for them. maxEndpoints limits for
-	// how many images.
+	// endpointsLife is how long the endpoints of an image, and which files determine those
+	// of a registry, are cached for pods that fail at the same time: the files of a registry
+	// are listed and read for them. maxEndpoints limits for how many images and registries.
 	endpointsLife = time.Second
 	maxEndpoints  = 32
 )
@@ -33,6 +33,7 @@ type configs struct {
 	loaded    *share.Cache[struct{}, *nodeconfig.Config]
 	versions  *share.Cache[struct{}, *version]
 	endpoints *share.Cache[endpointsKey, *endpointsResult]
+	files     *share.Cache[string, []string] // by registry
 	last      atomic.Pointer[version]
 }
 
@@ -60,6 +61,7 @@ func newConfigs(now func() time.Time) *configs {
 		versions: share.New[struct{}](1, share.For[*version](versionLife), now),
 
 		endpoints: share.New[endpointsKey](maxEndpoints, share.For[*endpointsResult](endpointsLife), now),
+		files:     share.New[string](maxEndpoints, share.For[[]string](endpointsLife), now),
 	}
 }
 
@@ -68,6 +70,16 @@ func (c *configs) forget() {
 	c.loaded.Forget(nil)
 	c.versions.Forget(nil)
 	c.endpoints.Forget(nil)
+	c.files.Forget(nil)
+}
+
+// filesOf returns the paths of the files that determine the endpoints of a registry.
+func (c *configs) filesOf(ctx context.Context, config *nodeconfig.Config, registry string) []string {
+	// There is no error, as in endpointsFor.
+	paths, _ := c.files.Get(context.WithoutCancel(ctx), registry, func(context.Context) ([]string, error) {
+		return config.Sources(registry), nil
+	})
+	return slices.Clone(paths)
 }
 
 // endpointsFor is nodeconfig.Config.EndpointsFor for a failure's image under one of its
