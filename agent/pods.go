@@ -72,13 +72,6 @@ const many = 32
 // Burst returns a channel that receives when the pods that fail or wait become many.
 func (p *Pods) Burst() <-chan struct{} { return p.burst }
 
-// Many reports whether many pods fail or wait.
-func (p *Pods) Many() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.pods) >= many
-}
-
 // afterOthers is how long a pod waits while many fail if nothing of what it waits for has
 // changed: as a rule the update shows what was just written to it. Others' verdicts, and
 // the pod's deferred Events (report.Publisher), come meanwhile.

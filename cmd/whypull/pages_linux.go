@@ -17,16 +17,17 @@ import (
 // probes, after which an idle node has touched all that it needs.
 const smallEvery = 10 * time.Second
 
-// idleGC and burstGC are GOGC, in percent: while few pods fail, the agent allocates little,
-// and a small heap costs nothing; when many do at once, most of what is allocated is soon
-// garbage, and each collection keeps a processor from the pods. Go's memory limit holds.
+// idleGC and burstGC are GOGC, in percent: as a rule the agent allocates little, and a small
+// heap costs nothing; for smallEvery after many pods have begun to fail, most of what is
+// allocated is soon garbage, and each collection keeps a processor from the pods. Go's
+// memory limit holds.
 const (
 	idleGC  = 50
 	burstGC = 200
 )
 
-// keepSmall keeps the process small until the context ends. It collects garbage early
-// while few pods fail, and unmaps the pages of the program's file. The program's start
+// keepSmall keeps the process small until the context ends. It collects garbage early but
+// in a burst, and unmaps the pages of the program's file. The program's start
 // touches nearly all of those, a failing pod many, and an idle node few. The kernel has them
 // in its page cache, from which it can drop them when the node needs memory, and maps again
 // what is used, 64 KiB at a time, without reading the file.
@@ -48,10 +49,9 @@ func keepSmall(ctx context.Context, pods *agent.Pods) {
 			return
 		case <-pods.Burst():
 			gc(burstGC)
+			tick.Reset(smallEvery)
 		case <-tick.C:
-			if !pods.Many() {
-				gc(idleGC)
-			}
+			gc(idleGC)
 			unmap(program)
 		}
 	}
