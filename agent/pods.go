@@ -72,9 +72,9 @@ const many = 32
 // Burst returns a channel that receives when the pods that fail or wait become many.
 func (p *Pods) Burst() <-chan struct{} { return p.burst }
 
-// afterOthers is how long a pod waits while many fail if nothing of what it waits for has
-// changed: as a rule the update shows what was just written to it. Others' verdicts, and
-// the pod's deferred Events (report.Publisher), come meanwhile.
+// afterOthers is how long, while many pods fail, an update waits that shows nothing new of
+// a pod's images: as a rule it shows what was just written to the pod. Others' verdicts
+// come first.
 const afterOthers = time.Second
 
 // Observe records an update from the watch and queues the pod. It does not block.

@@ -26,7 +26,7 @@ const (
 	burstGC = 200
 )
 
-// keepSmall keeps the process small until the context ends. It collects garbage early but
+// keepSmall keeps the process small until the context ends. It collects garbage early, except
 // in a burst, and unmaps the pages of the program's file. The program's start
 // touches nearly all of those, a failing pod many, and an idle node few. The kernel has them
 // in its page cache, from which it can drop them when the node needs memory, and maps again
