@@ -158,13 +158,20 @@ func watchPath(namespace, selector string) string {
 	return "/api/v1/namespaces/" + namespace + "/secrets" + selector + "watch=true&timeoutSeconds=1"
 }
 
-// elsewhere creates a pod bound to a node that does not exist.
+// elsewhere creates a pod bound to a node that does not exist, until the test ends. The
+// controllers delete such a pod within a minute, which its finalizer delays.
 func elsewhere(t *testing.T, namespace string) {
 	t.Helper()
 	pod := demo.Pod("elsewhere", registry.PlainHost+"/e2e/power:1.0", "", "nodeName: another-node")
+	pod = strings.Replace(pod, "metadata:\n", "metadata:\n  finalizers: [example.com/kept]\n", 1)
 	if _, err := shared.lab.Kubectl(t.Context(), strings.NewReader(pod), "-n", namespace, "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if _, err := shared.lab.Kubectl(context.WithoutCancel(t.Context()), nil, "-n", namespace, "patch", "pod", "elsewhere", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // assertPodPolicy tries which changes to a pod's status the policy allows, with a
