@@ -217,10 +217,17 @@ func readError(text string) attempt {
 		cause = diagnosis.ContentCorrupt
 	}
 	behindProxy := status == 407 || own.any(proxyAnswers)
+	found := rule < len(textRules)
+	cut := diagnosis.Unknown
+	if own == p && (!found || textRules[rule].vague) {
+		cut = causeOfCut(masked, status, hub)
+	}
 	switch {
 	case cause != diagnosis.AuthenticationRequired && reasonPhrase(text):
 		cause, behindProxy = diagnosis.ProxyFailed, true
-	case rule > len(textRules):
+	case cut != diagnosis.Unknown:
+		cause, rule = cut, min(rule, len(textRules))
+	case !found:
 		cause, rule = causeOf(stages, own, own, 0, false)
 		rule += len(textRules) + 1
 	}
@@ -301,6 +308,49 @@ func causeOf(rules []textRule, all, own *phrases, status int, hub bool) (cause d
 		return r.cause, i
 	}
 	return diagnosis.Unknown, len(rules) + 1
+}
+
+// causeOfCut returns what a masked text would say if it did not end inside a word of a
+// phrase, Unknown if it does not or if it can go on in several ways.
+func causeOfCut(masked string, status int, hub bool) diagnosis.Cause {
+	masked = strings.TrimRight(masked, " .…")
+	rests, longest := []string(nil), 0
+	for i := range textRules {
+		for phrase := range strings.SplitSeq(textRules[i].any, "|") {
+			phrase = strings.TrimSuffix(phrase, "$")
+			n := begun(masked, phrase)
+			if n > longest {
+				rests, longest = nil, n
+			}
+			if n > 0 && n == longest && !slices.Contains(rests, phrase[n:]) {
+				rests = append(rests, phrase[n:])
+			}
+		}
+	}
+	cause := diagnosis.Unknown
+	for i, rest := range rests {
+		p := newPhrases(masked + rest)
+		switch c, _ := causeOf(textRules, p, p, status, hub); {
+		case i == 0:
+			cause = c
+		case c != cause:
+			return diagnosis.Unknown
+		}
+	}
+	return cause
+}
+
+// begun returns how many bytes of phrase text ends with, if it ends inside a word of it
+// that is not the first, 0 otherwise.
+func begun(text, phrase string) int {
+	const few = 6 // fewer begin too many phrases
+	for n := min(len(phrase)-1, len(text)); n >= few; n-- {
+		inside := isAlnum(phrase[n-1]) && isAlnum(phrase[n]) && strings.Contains(phrase[:n], " ")
+		if inside && strings.HasSuffix(text, phrase[:n]) && (n == len(text) || !isAlnum(text[len(text)-n-1]) || !isAlnum(phrase[0])) {
+			return n
+		}
+	}
+	return 0
 }
 
 // progress orders the outcomes of several attempts, with several credentials,

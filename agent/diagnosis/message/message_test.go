@@ -220,6 +220,35 @@ func TestReadExpired(t *testing.T) {
 	}
 }
 
+// A text that was cut off inside the words that decide says what these begin with, if
+// nothing else begins like that.
+func TestReadCut(t *testing.T) {
+	const (
+		pull = `failed to pull and unpack image "r.test/a:1": `
+		head = pull + `failed to resolve image: failed to do request: Head "https://r.test/v2/a/manifests/1": `
+	)
+	for text, want := range map[string]diagnosis.Cause{
+		head + "dial tcp: lookup r.test on 10.0.0.2:53: no such ho":                     diagnosis.RegistryNameNotFound,
+		head + "dial tcp: lookup r.test on 10.0.0.2:53: some":                           diagnosis.DNSFailure,
+		head + "dial tcp 10.1.1.1:443: connect: connection ref":                         diagnosis.ConnectionRefused,
+		head + "dial tcp 10.1.1.1:443: connect: connection re":                          diagnosis.NetworkUnreachable, // refused or reset
+		head + "dial tcp 10.1.1.1:443: i/o ti...":                                       diagnosis.ConnectionTimeout,
+		head + "http: server gave HTTP res…":                                            diagnosis.HTTPSMismatch,
+		head + "tls: failed to verify certificate: x509: certificate is va":             diagnosis.TLSHostnameMismatch,
+		pull + "failed to resolve image: r.test/a:1: not fou":                           diagnosis.TagNotFound,
+		pull + "failed to copy: write /var/lib/x: no space le":                          diagnosis.DiskFull,
+		pull + "no match for pla":                                                       diagnosis.PlatformMismatch,
+		`initializing source docker://r.test/a:1: reading manifest 1 in r.test/a: mani`: diagnosis.Unknown,
+		`Back-off pulling image "r.test/no-space-le"`:                                   diagnosis.Unknown,
+		`Back-off pulling image "r.test/a/no such ho`:                                   diagnosis.Unknown,
+		"denied: no space le":                                                           diagnosis.AccessDenied,
+	} {
+		if got := Read("", text).Cause; got != want {
+			t.Errorf("%s, want %s: %s", got, want, text)
+		}
+	}
+}
+
 // A host is never a password that lost its end.
 func TestReadHostOfBrokenURL(t *testing.T) {
 	for _, text := range []string{`Get "https://joe:hunter2": EOF`, `Get https://joe:hunter2%40reg.test/v2/: EOF`, `Get "https://$HOST/v2/": EOF`} {
