@@ -882,7 +882,7 @@ func storeRemedy(x *facts) []string {
 func mirrorRemedy(x *facts) []string {
 	all := x.mirrors()
 	if len(all) == 0 {
-		return nil
+		return x.mirrorByText()
 	}
 	var lines []string
 	if hidden, _ := x.hidden(); hidden != "" {
@@ -899,6 +899,18 @@ func mirrorRemedy(x *facts) []string {
 	}
 	return append(lines, from+":",
 		"curl -sv --max-time 20 "+quote(all[0].Endpoint.URL+"/v2/"))
+}
+
+// mirrorByText is mirrorRemedy where only the runtime has seen the mirror.
+func (x *facts) mirrorByText() []string {
+	file := cmp.Or(x.tools().registries, x.hostsDir()+"/hosts.toml")
+	switch {
+	case x.crio():
+		file = "/etc/containers/registries.conf"
+	case x.docker():
+		file = "/etc/docker/daemon.json"
+	}
+	return []string{comment("On node %s, fix the mirror that the message is about, or remove it from %s:", x.Node, file), "cat " + quote(file), x.watch()}
 }
 
 // proxyRemedy sends a request through the proxy, as the runtime does.
@@ -940,10 +952,13 @@ func formatRemedy(x *facts) []string {
 	if _, ok := x.atOrigin(FaultWebPage); ok {
 		return x.respondent()
 	}
-	if _, ok := x.atOrigin(FaultUnsupportedFormat); ok || !x.undecrypted() {
-		return nil
+	if _, ok := x.atOrigin(FaultUnsupportedFormat); !ok && x.undecrypted() {
+		return x.decryptRemedy()
 	}
-	return x.decryptRemedy()
+	return []string{
+		comment("%s Its manifest shows what it is now, such as schema 1, a Helm chart or another artifact:", x.row(UnsupportedFormat).Advice),
+		"docker buildx imagetools inspect --raw " + quote(x.Image),
+	}
 }
 
 // decryptRemedy gives the runtime a key for the image.
@@ -1132,18 +1147,21 @@ func signatureRemedy(x *facts) []string {
 
 // blockedRemedy names the file in which the node blocks the registry.
 func blockedRemedy(x *facts) []string {
-	e := x.config(ConfigBlocked)
-	if e == nil {
+	e, file := x.config(ConfigBlocked), "registries.conf or registries.conf.d in /etc/containers"
+	switch {
+	case e != nil:
+		file = e.Config().File
+	case !strings.Contains(x.message().Text, "is blocked in /"):
 		return x.withheldRemedy()
 	}
 	return []string{
-		comment("On node %s, remove blocked = true from the entry for %s in %s if the registry may be used. Then:", x.Node, x.Registry, e.Config().File),
+		comment("On node %s, remove blocked = true from the entry for %s in %s if the registry may be used. Then:", x.Node, x.Registry, file),
 		reloadCRIO,
 	}
 }
 
-// withheldRemedy says what to ask the owner of the registry; nil where no status says why it
-// withholds the image.
+// withheldRemedy says what to ask the owner of the registry. Runtimes request the manifest
+// with HEAD, whose answer has no words that say why.
 func (x *facts) withheldRemedy() []string {
 	e, _ := x.atOrigin(FaultPolicyBlocked)
 	status := e.Registry().Status
@@ -1156,7 +1174,10 @@ func (x *facts) withheldRemedy() []string {
 	case http451:
 		return []string{comment("Ask the owner of %s which law or order it applies, and to which places: a mirror elsewhere may serve the image.", x.Registry)}
 	}
-	return nil
+	return []string{
+		comment("Ask the owner of %s which policy blocks the image, such as one for vulnerabilities or a quarantine. The answer to this names it, unless the registry requires credentials:", x.Registry),
+		"curl -s --max-time 20 " + quote(x.endpoint()+"/v2/"+x.Repository+"/manifests/"+cmp.Or(x.Ref().Digest, x.Ref().Tag, "latest")),
+	}
 }
 
 func resolveRemedy(x *facts) []string {

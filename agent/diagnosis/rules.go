@@ -272,9 +272,12 @@ func mirrorsUnhelped(x *facts, cause Cause) Confidence {
 	return confidenceIf(untold && x.row(hidden).Unreachable() && slices.ContainsFunc(x.mirrors(), failedWithStatus), Likely)
 }
 
-// crio reports whether CRI-O asks.
+// crio reports whether CRI-O asks, by its configuration or by words that are only those
+// of its image library.
 func (x *facts) crio() bool {
-	return slices.ContainsFunc(x.all, func(e *Evidence) bool { return e.Endpoint.CRIO })
+	text := x.message().Text
+	return slices.ContainsFunc(x.all, func(e *Evidence) bool { return e.Endpoint.CRIO }) ||
+		strings.Contains(text, "initializing source docker://") || strings.Contains(text, "(Mirrors also failed: [")
 }
 
 // docker reports whether the runtime is Docker, behind cri-dockerd, by words or a file
