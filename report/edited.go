@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
-	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -41,30 +39,4 @@ func (t *podState) edited(u podwatch.Update, now rendering, condition *corev1.Po
 	expected := maps.Clone(now.annotations)
 	expected[ReportAnnotation] = u.Annotations[ReportAnnotation]
 	return other || sealOf(u.Annotations) != sealOf(expected)
-}
-
-// removals are when reports were removed from pods, as far as it is less than
-// restoreInterval ago. It is safe for use by many goroutines.
-type removals struct {
-	mu sync.Mutex
-	at map[string]time.Time // by uid
-}
-
-// wait returns how long the next removal from a pod has to wait.
-func (r *removals) wait(uid string, now time.Time) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at, there := r.at[uid]
-	if !there {
-		return 0
-	}
-	return max(restoreInterval-now.Sub(at), 0)
-}
-
-// note records a removal, and forgets those that are long ago.
-func (r *removals) note(uid string, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	maps.DeleteFunc(r.at, func(_ string, at time.Time) bool { return now.Sub(at) >= restoreInterval })
-	r.at[uid] = now
 }

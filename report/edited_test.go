@@ -149,10 +149,10 @@ func TestForgedReportOfAPodThatDoesNotFail(t *testing.T) {
 		d.later(15 * time.Second)
 	}
 	for i := range 100 {
-		d.publisher.removed.note(fmt.Sprint(i), d.at)
+		d.publisher.removed.Put(t.Context(), fmt.Sprint(i), struct{}{})
 		d.later(10 * time.Second)
 	}
-	if got := len(d.publisher.removed.at); got > 2 {
+	if got := d.publisher.removed.Len(); got > 2 {
 		t.Errorf("got %d removals in memory, want those of 20 seconds", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // Writer writes to the API server.
@@ -65,7 +67,7 @@ type Publisher struct {
 	log     *slog.Logger
 	node    string
 	now     func() time.Time
-	removed *removals
+	removed *share.Cache[string, struct{}] // reports, by the pod's uid, for restoreInterval
 	// conditions reports whether PullableCondition is written.
 	conditions func() bool
 }
@@ -73,7 +75,9 @@ type Publisher struct {
 // NewPublisher returns a publisher for the pods of a node. A pod whose write is
 // deferred is queued again. It writes PullableCondition while conditions reports true.
 func NewPublisher(w Writer, q Queue, m Metrics, log *slog.Logger, node string, conditions func() bool) *Publisher {
-	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, removed: &removals{at: map[string]time.Time{}}, conditions: conditions}
+	p := &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, conditions: conditions}
+	p.removed = share.New[string](math.MaxInt, share.For[struct{}](restoreInterval), func() time.Time { return p.now() })
+	return p
 }
 
 // Reported implements agent.Publisher.
@@ -501,15 +505,15 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 			return agent.ErrDeferred
 		}
 	}
-	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (digest{}) {
-		p.queue.Again(u.UID, wait)
+	if removed, lately := p.removed.Peek(u.UID); lately && state.seal == (digest{}) {
+		p.queue.Again(u.UID, removed.Until.Sub(p.now()))
 		return agent.ErrDeferred
 	}
 	patch := map[string]*string{CauseAnnotation: nil, SummaryAnnotation: nil, ReportAnnotation: nil}
 	if err := p.write(ctx, u, kube.PodChange{Annotations: patch, Condition: condition}); err != nil {
 		return err
 	}
-	p.removed.note(u.UID, p.now())
+	p.removed.Put(ctx, u.UID, struct{}{})
 	failed := state.causes != "" || u.Annotations[CauseAnnotation] != ""
 	fresh := newPodState()
 	for _, f := range u.Waiting {

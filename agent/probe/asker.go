@@ -57,7 +57,7 @@ type asker struct {
 	now      func() time.Time
 	answers  *share.Cache[question, *reply]
 	open     *share.Lanes // limits concurrent conversations
-	rejected rejections
+	rejected *share.Cache[question, *rejection]
 	// heard is called with the answer to each manifest request.
 	heard func(tenant string, e registry.Endpoint, ref reference.Named, a registry.Answer)
 }
@@ -73,15 +73,19 @@ type question struct {
 	content                 string // "" for the manifest only, else the options of Inspect
 }
 
-func (q question) rejection() rejectionKey { return rejectionKey{q.endpoint, q.upstream, q.cred} }
+// rejection returns the question whether the endpoint rejects the credential, whatever the
+// image.
+func (q question) rejection() question {
+	return question{endpoint: q.endpoint, upstream: q.upstream, cred: q.cred}
+}
 
 // reply is the answer to a question.
 type reply struct {
 	answer   registry.Answer
-	tenant   string    // namespace of the pod that asked
-	borrowed bool      // it is from a request with another credential, or of another namespace
-	trouble  bool      // it is the answer to another question
-	rejected rejection // of the credential, for which it was not sent again; else zero
+	tenant   string     // namespace of the pod that asked
+	borrowed bool       // it is from a request with another credential, or of another namespace
+	trouble  bool       // it is the answer to another question
+	rejected *rejection // of the credential, for which it was not sent again; else nil
 }
 
 // origin is how an answer was obtained.
@@ -99,7 +103,7 @@ func (r *reply) origin() origin {
 	if r.borrowed {
 		o.reason = diagnosis.ReasonLimitedForOthers
 	}
-	if !r.rejected.at.IsZero() {
+	if r.rejected != nil {
 		o.rejected, o.again = r.rejected.at, r.rejected.until()
 	}
 	return o
@@ -111,6 +115,7 @@ func newAsker() *asker {
 		Group: func(q question) string { return q.endpoint }, Waiting: maxWaiting,
 		Width: (*reply).width, Each: maxOpenAtOf, Alone: a.unproven,
 	})
+	a.rejected = share.New[question](maxRejections, (*rejection).life, func() time.Time { return a.now() })
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
@@ -275,9 +280,9 @@ func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get fun
 	switch {
 	case q.content != "" || q.cred == [sha256.Size]byte{}:
 	case rejects(r.answer):
-		a.rejected.note(q.rejection(), r.answer, r.tenant, a.now())
+		a.noteRejection(ctx, q.rejection(), r.answer)
 	case accepts(&r.answer):
-		a.rejected.accepted(q.rejection())
+		a.rejected.Put(ctx, q.rejection(), &rejection{})
 	}
 	return r, nil
 }
@@ -291,8 +296,8 @@ func (a *asker) known(ctx context.Context, q question, since time.Time) (*reply,
 	if r, known := a.trouble(share.Tenant(ctx), q, since, doubtIn(ctx)); known {
 		return r, true
 	}
-	if one, known := a.rejected.of(q.rejection(), a.now()); known {
-		return &reply{answer: one.answer, rejected: one, trouble: true}, true
+	if last := a.rejection(q.rejection()); last != nil {
+		return &reply{answer: last.answer, rejected: last, trouble: true}, true
 	}
 	return nil, false
 }
@@ -314,8 +319,7 @@ func (a *asker) unproven(q question) bool {
 // rejects reports whether an endpoint has rejected a credential, so that it is not
 // sent there for now.
 func (a *asker) rejects(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) bool {
-	_, known := a.rejected.of(a.question(e, ref, cred).rejection(), a.now())
-	return known
+	return a.rejection(a.question(e, ref, cred).rejection()) != nil
 }
 
 // trouble returns the answer to another question at the same endpoint that also

@@ -661,9 +661,12 @@ func TestRejectionAfterAcceptance(t *testing.T) {
 		waits := func(answer registry.Answer) time.Duration {
 			answer.Auth.CredentialSent = true
 			a.share(t.Context(), q, time.Now(), func(context.Context) registry.Answer { return answer })
-			one, _ := a.rejected.of(q.rejection(), time.Now())
-			time.Sleep(one.wait + 1) // else the answer still serves
-			return one.wait
+			var wait time.Duration
+			if last := a.rejection(q.rejection()); last != nil {
+				wait = last.wait
+			}
+			time.Sleep(wait + 1) // else the answer still serves
+			return wait
 		}
 		rejected := registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: http.StatusUnauthorized}
 		for i, step := range []struct {
@@ -680,23 +683,26 @@ func TestRejectionAfterAcceptance(t *testing.T) {
 // One namespace's rejected credentials push none of another's out.
 func TestRejectionsAreBounded(t *testing.T) {
 	t.Parallel()
-	var r rejections
-	now := newClock().Now()
-	key := func(i int) rejectionKey {
-		k := rejectionKey{endpoint: "https://hub.test"}
+	a, now := newAsker(), newClock()
+	a.now = now.Now
+	key := func(i int) question {
+		k := question{endpoint: "https://hub.test"}
 		binary.BigEndian.PutUint32(k.cred[:], uint32(i))
 		return k
 	}
-	r.note(key(0), registry.Answer{}, "good", now)
+	good, evil := inNamespace(t, "good"), inNamespace(t, "evil")
+	a.noteRejection(good, key(0), registry.Answer{})
+	now.advance(time.Second)
 	for i := 1; i < maxRejections+100; i++ {
-		r.note(key(i), registry.Answer{}, "evil", now.Add(time.Second))
+		a.noteRejection(evil, key(i), registry.Answer{})
 	}
-	if _, known := r.of(key(0), now); !known || len(r.all) != maxRejections {
-		t.Errorf("known %t; %d rejections, want %d", known, len(r.all), maxRejections)
+	if n := a.rejected.Len(); a.rejection(key(0)) == nil || n != maxRejections {
+		t.Errorf("%+v; %d rejections, want %d", a.rejection(key(0)), n, maxRejections)
 	}
-	r.note(key(1), registry.Answer{}, "evil", now.Add(time.Second+2*maxRejection))
-	if len(r.all) != 1 {
-		t.Errorf("%d rejections are kept once they are over, want the new one", len(r.all))
+	now.advance(2 * maxRejection)
+	a.noteRejection(evil, key(1), registry.Answer{})
+	if n := a.rejected.Len(); n != 1 {
+		t.Errorf("%d rejections are kept once they are over, want the new one", n)
 	}
 }
 

@@ -1,10 +1,8 @@
 package probe
 
 import (
-	"crypto/sha256"
-	"maps"
+	"context"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/whypull/whypull/cri/registry"
@@ -16,40 +14,27 @@ const (
 	// up to maxRejection: each try counts against the account, which may get locked.
 	firstRejection = 15 * time.Minute
 	maxRejection   = time.Hour
-	// maxRejections bounds the rejections that are remembered. Without room for one
-	// more the oldest goes of the tenant that has most.
+	// maxRejections bounds the rejections that are remembered.
 	maxRejections = 1000
 )
-
-// rejectionKey is one credential at one endpoint: a digest under a key of this
-// process, so that a changed secret is another.
-type rejectionKey struct {
-	endpoint, upstream string
-	cred               [sha256.Size]byte
-}
 
 // rejection is the last time that an endpoint, or its token server, rejected a
 // credential.
 type rejection struct {
 	answer registry.Answer
-	tenant string
 	at     time.Time
 	wait   time.Duration // from at until it may be tried again
 }
 
-func (r rejection) until() time.Time { return r.at.Add(r.wait) }
+func (r *rejection) until() time.Time { return r.at.Add(r.wait) }
 
-// next returns how long to wait if the next try is rejected too.
-func (r rejection) next() time.Duration { return min(max(2*r.wait, firstRejection), maxRejection) }
-
-// over reports whether a rejection is too old to matter: the next one is then treated
-// as the first.
-func (r rejection) over(now time.Time) bool { return !now.Before(r.at.Add(2 * maxRejection)) }
-
-// rejections remembers which credentials were rejected. The zero value is ready.
-type rejections struct {
-	mu  sync.Mutex
-	all map[rejectionKey]rejection
+// life returns how long a rejection is remembered: later, the next one is treated as the
+// first. The zero value is none.
+func (r *rejection) life() time.Duration {
+	if r.wait == 0 {
+		return 0
+	}
+	return 2 * maxRejection
 }
 
 // rejects reports whether an answer rejects the credential itself, and not what it
@@ -71,53 +56,23 @@ func accepts(a *registry.Answer) bool {
 	return a.Auth.CredentialSent && (a.Found || a.Auth.TokenIssued || missing) && !rejects(*a)
 }
 
-// note remembers an answer that rejects a credential.
-func (r *rejections) note(key rejectionKey, a registry.Answer, tenant string, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	maps.DeleteFunc(r.all, func(_ rejectionKey, one rejection) bool { return one.over(now) })
-	if r.all == nil {
-		r.all = map[rejectionKey]rejection{}
+// noteRejection remembers an answer that rejects a credential.
+func (a *asker) noteRejection(ctx context.Context, key question, answer registry.Answer) {
+	wait := firstRejection
+	if last, known := a.rejected.Peek(key); known {
+		wait = min(2*last.Value.wait, maxRejection)
 	}
-	r.all[key] = rejection{answer: general(a), tenant: tenant, at: now, wait: r.all[key].next()}
-	if len(r.all) > maxRejections {
-		dropOldest(r.all, func(one rejection) (string, time.Time, bool) { return one.tenant, one.at, true })
-	}
+	a.rejected.Put(ctx, key, &rejection{answer: general(answer), at: a.now(), wait: wait})
 }
 
-// accepted forgets a rejection: the endpoint has accepted the credential since.
-func (r *rejections) accepted(key rejectionKey) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.all, key)
-}
-
-// dropOldest drops the entry with the earliest time of the tenant that has most. of says
-// whose an entry is, its time, and whether it may be dropped.
-func dropOldest[K comparable, V any](all map[K]V, of func(V) (tenant string, at time.Time, counts bool)) {
-	has, most := map[string]int{}, 0
-	for _, v := range all {
-		if tenant, _, counts := of(v); counts {
-			has[tenant]++
-			most = max(most, has[tenant])
-		}
+// rejection returns the rejection of a credential that may not be tried again yet; nil if
+// there is none.
+func (a *asker) rejection(key question) *rejection {
+	last, known := a.rejected.Peek(key)
+	if !known || !a.now().Before(last.Value.until()) {
+		return nil
 	}
-	var oldest K
-	var first time.Time
-	for key, v := range all {
-		if tenant, at, counts := of(v); counts && has[tenant] == most && (first.IsZero() || at.Before(first)) {
-			oldest, first = key, at
-		}
-	}
-	delete(all, oldest)
-}
-
-// of returns the rejection of a credential that may not be tried again yet.
-func (r *rejections) of(key rejectionKey, now time.Time) (rejection, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	one, known := r.all[key]
-	return one, known && now.Before(one.until())
+	return last.Value
 }
 
 // general is an answer without what it says of one image.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -82,11 +81,12 @@ const (
 // retries runs pull retries, one at a time, and caches their results. Namespaces
 // take turns.
 type retries struct {
-	now func() time.Time
-	one *share.Lanes
+	now     func() time.Time
+	one     *share.Lanes
+	results *share.Cache[string, *retryResult] // by retryKey.text, which keeps the binary smaller
 
-	mu  sync.Mutex
-	all map[retryKey]*retryState
+	mu      sync.Mutex
+	running map[retryKey][]string // UIDs of pods to examine again when it is done
 }
 
 // retryKey is the image and the credentials that the kubelet would try, and for whom: a
@@ -96,16 +96,18 @@ type retryKey struct {
 	creds         [sha256.Size]byte
 }
 
-type retryState struct {
-	tenant   string
-	evidence []diagnosis.Evidence // nil while it runs
-	until    time.Time
-	life     time.Duration
-	waiting  []string // UIDs of pods to examine again when it is done
+func (k retryKey) text() string { return k.tenant + " " + k.image + " " + string(k.creds[:]) }
+
+type retryResult struct {
+	evidence []diagnosis.Evidence
+	serves   time.Duration // how long it is reused
+	next     time.Duration // how long that of the next retry is, which has to know of it
 }
 
 func newRetries() *retries {
-	return &retries{now: time.Now, one: share.NewLanes(1, maxRetriesWaiting), all: map[retryKey]*retryState{}}
+	r := &retries{now: time.Now, one: share.NewLanes(1, maxRetriesWaiting), running: map[retryKey][]string{}}
+	r.results = share.New[string](maxRetries, func(x *retryResult) time.Duration { return 2 * x.serves }, func() time.Time { return r.now() })
+	return r
 }
 
 // get returns the cached result of a retry. If there is none, it starts a retry for
@@ -113,46 +115,32 @@ func newRetries() *retries {
 func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence, again func(uid string)) []diagnosis.Evidence {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
-	maps.DeleteFunc(r.all, func(_ retryKey, s *retryState) bool { // expired and not renewed
-		return s.evidence != nil && now.After(s.until.Add(s.life))
-	})
-	s := r.all[key]
-	if s != nil && s.evidence != nil && now.Before(s.until) {
-		return s.evidence
-	}
-	old := &retryState{life: retryLife / 2}
-	if s != nil {
-		if s.evidence == nil { // it runs
-			s.waiting = append(s.waiting, uid)
-			return nil
+	serves := retryLife
+	if last, known := r.results.Peek(key.text()); known {
+		if r.now().Before(last.Fetched.Add(last.Value.serves)) {
+			return last.Value.evidence
 		}
-		old = s
+		serves = last.Value.next
 	}
-	if len(r.all) >= maxRetries {
-		dropOldest(r.all, func(s *retryState) (string, time.Time, bool) { return s.tenant, s.until, s.evidence != nil })
+	waiting, runs := r.running[key]
+	r.running[key] = append(waiting, uid)
+	if !runs {
+		go r.run(key, serves, run, again)
 	}
-	next := &retryState{tenant: key.tenant, waiting: []string{uid}, life: min(2*old.life, retryLongest)}
-	r.all[key] = next
-	go r.run(next, run, again)
 	return nil
 }
 
-func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func(uid string)) {
-	evidence := skipped(diagnosis.ReasonRetryQueueFull, diagnosis.CheckPull)
-	leave, err := r.one.Enter(share.WithTenant(context.Background(), s.tenant), "")
-	if err == nil {
-		evidence = run()
+func (r *retries) run(key retryKey, serves time.Duration, run func() []diagnosis.Evidence, again func(uid string)) {
+	ctx := share.WithTenant(context.Background(), key.tenant)
+	result := &retryResult{skipped(diagnosis.ReasonRetryQueueFull, diagnosis.CheckPull), retryLife, serves} // the next time is as this one
+	if leave, err := r.one.Enter(ctx, ""); err == nil {
+		result = &retryResult{run(), serves, min(2*serves, retryLongest)}
 		leave()
 	}
 	r.mu.Lock()
-	life := s.life
-	if err != nil { // nothing was retried, so that the next time is as this one
-		life, s.life = retryLife, s.life/2
-	}
-	s.evidence, s.until = evidence, r.now().Add(life)
-	waiting := s.waiting
-	s.waiting = nil
+	r.results.Put(ctx, key.text(), result)
+	waiting := r.running[key]
+	delete(r.running, key)
 	r.mu.Unlock()
 	for _, uid := range waiting {
 		again(uid)
@@ -160,11 +148,7 @@ func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func
 }
 
 // forget drops the results but not running retries.
-func (r *retries) forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	maps.DeleteFunc(r.all, func(_ retryKey, s *retryState) bool { return s.evidence != nil })
-}
+func (r *retries) forget() { r.results.Forget(nil) }
 
 // pullRetry is one pull to retry.
 type pullRetry struct {

@@ -56,10 +56,7 @@ func newHostSet(now func() time.Time) hostSet {
 }
 
 func (h hostSet) note(tenant, host string, life time.Duration) {
-	again := func(share.Kept[*hostNote]) bool { return false }
-	_, _ = h.notes.GetIf(share.WithTenant(context.Background(), tenant), hostKey{tenant, host}, again, func(context.Context) (*hostNote, error) {
-		return &hostNote{host, life}, nil
-	})
+	h.notes.Put(share.WithTenant(context.Background(), tenant), hostKey{tenant, host}, &hostNote{host, life})
 }
 
 func (h hostSet) forget(host string) {

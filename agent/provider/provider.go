@@ -166,23 +166,13 @@ func (r *Runner) kept(id [sha256.Size]byte, image string) *Answer {
 	registry, _, _ := strings.Cut(image, "/")
 	var found *Answer
 	for _, of := range []string{everything, registry, image} {
-		k, ok := r.at(cacheKey{id, of})
+		k, ok := r.answers.Peek(cacheKey{id, of})
 		switch {
 		case ok && !k.Value.failed(), ok && found == nil && r.now().Before(k.Fetched.Add(k.Value.wait)):
 			found = k.Value
 		}
 	}
 	return found
-}
-
-// at returns what is kept under a key.
-func (r *Runner) at(key cacheKey) (share.Kept[*Answer], bool) {
-	for k, kept := range r.answers.Of("") {
-		if k == key {
-			return kept, true
-		}
-	}
-	return share.Kept[*Answer]{}, false
 }
 
 // run runs the plugin when it is its turn, and keeps the answer.
@@ -201,7 +191,7 @@ func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte
 		return nil, err
 	}
 	key := cacheKey{id, cmp.Or(a.cacheKey, image)}
-	before, _ := r.at(key)
+	before, _ := r.answers.Peek(key)
 	if a.failed() {
 		a.wait = firstFailure
 		if before.Value != nil {
@@ -210,8 +200,8 @@ func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte
 		a.life = 2 * a.wait // so that the next one knows of it
 		r.log.Info("credential provider failed", "provider", p.Name, "run", string(a.Run), "exit_status", a.ExitStatus)
 	}
-	r.answers.Forget(func(old *Answer) bool { return old != before.Value })
-	return r.answers.Get(ctx, key, func(context.Context) (*Answer, error) { return a, nil })
+	r.answers.Put(ctx, key, a)
+	return a, nil
 }
 
 // execute runs the plugin, with a token that is requested for this run and kept nowhere.

@@ -81,6 +81,18 @@ func (c *Cache[K, V]) GetIf(ctx context.Context, key K, serves func(Kept[V]) boo
 	return as[V](v), err
 }
 
+// Peek returns the value of a key, and reports whether there is one that serves.
+func (c *Cache[K, V]) Peek(key K) (Kept[V], bool) {
+	k, ok := c.store.peek(key)
+	return keptAs[V](k), ok
+}
+
+// Put keeps a value as if it had just been fetched for the context's tenant. One with no
+// life only drops the value that was kept.
+func (c *Cache[K, V]) Put(ctx context.Context, key K, value V) {
+	c.store.put(Tenant(ctx), key, value)
+}
+
 // Forget drops the values for which keep returns false, and makes new callers
 // fetch again what is being fetched. A nil keep drops all.
 func (c *Cache[K, V]) Forget(keep func(V) bool) {

@@ -346,6 +346,34 @@ func oneByOne(group func(string) string) share.Turns[string, answer] {
 	}
 }
 
+// A value that is put serves like one that was fetched, until its life ends or one
+// without life takes its place.
+func TestPut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(10)
+		want := func(when, text string) {
+			t.Helper()
+			k, ok := c.Peek("k")
+			if k.Value.text != text || ok != (text != "") {
+				t.Errorf("%s: %q, %t; want %q", when, k.Value.text, ok, text)
+			}
+		}
+		want("at first", "")
+		c.Put(t.Context(), "k", answer{"one", short})
+		c.Put(t.Context(), "k", answer{"two", long})
+		want("put twice", "two")
+		time.Sleep(long)
+		want("after its life", "")
+		c.Put(t.Context(), "k", answer{"three", short})
+		if a, err := c.Get(t.Context(), "k", nil); a.text != "three" || err != nil {
+			t.Errorf("got %q, %v", a.text, err)
+		}
+		c.Put(t.Context(), "k", answer{})
+		want("without life", "")
+	})
+}
+
 // After a value that allows it several keys are fetched at a time, and one of those that
 // must be alone.
 func TestWidth(t *testing.T) {

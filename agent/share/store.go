@@ -144,6 +144,31 @@ func (s *store) run(ctx context.Context, e *entry, fetch fetchFunc) {
 func (s *store) keep(e *entry, value any, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.end(e, value, err)
+}
+
+// put keeps a value for a tenant.
+func (s *store) put(tenant string, key, value any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := &entry{key: key, done: make(chan struct{}), tenant: tenant}
+	s.entries[key] = e
+	s.end(e, value, nil)
+}
+
+// peek returns the value of a key if it serves.
+func (s *store) peek(key any) (kept, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[key]
+	if e == nil || !e.ended || e.expired(s.now()) {
+		return kept{}, false
+	}
+	return e.kept, true
+}
+
+// end is keep for a caller that holds the lock.
+func (s *store) end(e *entry, value any, err error) {
 	now := s.now()
 	e.kept, e.err, e.ended = kept{value: value, fetched: now, until: now}, err, true
 	close(e.done)

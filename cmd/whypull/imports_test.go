@@ -96,7 +96,7 @@ func allowed() map[string][]string {
 		"cri/registry":    {"cri/credential", "cri/oci"},
 		"cri/credential":  {},
 		"deploy/runbook":  {"agent/diagnosis"},
-		"report":          {"agent", "agent/diagnosis", "agent/imagecheck", "agent/kube", "agent/podwatch"},
+		"report":          {"agent", "agent/diagnosis", "agent/imagecheck", "agent/kube", "agent/podwatch", "agent/share"},
 		"report/metrics":  {"agent/diagnosis"},
 		"report/fleet":    {"agent/diagnosis", "agent/diagnosis/message", "agent/podwatch", "deploy/runbook", "report"},
 		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/hostfs", "cri/nodeconfig", "cri/registry"},
