@@ -24,9 +24,9 @@ var ErrSandboxNotReady = errors.New("no sandbox of the pod is ready")
 
 // DNS holds the settings for a pod's resolv.conf.
 type DNS struct {
-	Servers  []string // IP addresses
-	Searches []string // search domains
-	Options  []string // as in resolv.conf, such as ndots:5
+	Servers  []string `json:"servers"`  // IP addresses
+	Searches []string `json:"searches"` // search domains
+	Options  []string `json:"options"`  // as in resolv.conf, such as ndots:5
 }
 
 // Sandbox is the environment that the containers of a pod share.
@@ -37,11 +37,9 @@ type Sandbox struct {
 	// NetNS is the path on the node of the pod's network namespace; empty if
 	// the pod uses the node's network or the runtime does not report it.
 	NetNS string
-	// DNS is what the kubelet wants in the pod's resolv.conf.
+	// DNS is what the kubelet wants in the pod's resolv.conf, as containerd reports it and
+	// CRI-O does not.
 	DNS DNS
-	// HasDNS reports whether the runtime reported DNS: containerd does, CRI-O
-	// does not.
-	HasDNS bool
 	// ResolvConf is the path on the node of the pod's resolv.conf; empty if the
 	// runtime does not report it.
 	ResolvConf string
@@ -109,8 +107,7 @@ func byAge(a, b *runtime.PodSandbox) int {
 func sandboxOf(id string, resp *runtime.PodSandboxStatusResponse) Sandbox {
 	network := resp.GetStatus().GetLinux().GetNamespaces().GetOptions().GetNetwork()
 	info := parseSandboxInfo(resp.GetInfo()["info"])
-	s := Sandbox{ID: id, HostNetwork: network == runtime.NamespaceMode_NODE, ResolvConf: info.resolvConf(id)}
-	s.DNS, s.HasDNS = info.dns()
+	s := Sandbox{ID: id, HostNetwork: network == runtime.NamespaceMode_NODE, DNS: info.dns(), ResolvConf: info.resolvConf(id)}
 	if !s.HostNetwork {
 		s.NetNS = info.netNS()
 	}

@@ -43,7 +43,6 @@ func TestSandboxOfEachRuntime(t *testing.T) {
 		"containerd-2": {
 			NetNS:      "/var/run/netns/cni-00000000-0000-4000-8000-000000000002",
 			ResolvConf: resolvConf,
-			HasDNS:     true,
 			DNS: cri.DNS{
 				Servers:  []string{"10.96.0.10"},
 				Searches: []string{"shop.svc.cluster.local", "svc.cluster.local", "cluster.local"},
@@ -53,7 +52,6 @@ func TestSandboxOfEachRuntime(t *testing.T) {
 		"containerd-1.7": {
 			NetNS:      "/var/run/netns/cni-00000000-0000-4000-8000-000000000017",
 			ResolvConf: resolvConf,
-			HasDNS:     true,
 			DNS:        cri.DNS{Servers: []string{"192.0.2.53", "2001:db8::53"}, Options: []string{"timeout:2", "edns0"}},
 		},
 		"containerd-1.6": {
@@ -94,12 +92,12 @@ func TestSandboxInfoIsReadLeniently(t *testing.T) {
 		"a list":          {"[]", cri.Sandbox{}},
 		"null":            {"null", cri.Sandbox{}},
 		"too much":        {`{` + dns + `,"x":"` + strings.Repeat("x", 4<<20) + `"}`, cri.Sandbox{}},
-		"spec a text":     {`{"runtimeSpec":"x",` + dns + `}`, cri.Sandbox{DNS: wantDNS, HasDNS: true}},
-		"spec null":       {`{"runtimeSpec":null,` + dns + `,` + metadata + `}`, cri.Sandbox{DNS: wantDNS, HasDNS: true, NetNS: "/run/netns/b"}},
+		"spec a text":     {`{"runtimeSpec":"x",` + dns + `}`, cri.Sandbox{DNS: wantDNS}},
+		"spec null":       {`{"runtimeSpec":null,` + dns + `,` + metadata + `}`, cri.Sandbox{DNS: wantDNS, NetNS: "/run/netns/b"}},
 		"config a list":   {`{"config":[],` + metadata + `}`, cri.Sandbox{NetNS: "/run/netns/b"}},
-		"metadata a text": {`{"sandboxMetadata":"x",` + dns + `}`, cri.Sandbox{DNS: wantDNS, HasDNS: true}},
+		"metadata a text": {`{"sandboxMetadata":"x",` + dns + `}`, cri.Sandbox{DNS: wantDNS}},
 		"spec first":      {`{"runtimeSpec":{"linux":{"namespaces":[{"type":"pid","path":"/a"},{"type":"network","path":"/run/netns/a"}]}},` + metadata + `}`, cri.Sandbox{NetNS: "/run/netns/a"}},
-		"empty DNS":       {`{"config":{"dns_config":{}}}`, cri.Sandbox{HasDNS: true}},
+		"empty DNS":       {`{"config":{"dns_config":{}}}`, cri.Sandbox{}},
 		"DNS null":        {`{"config":{"dns_config":null}}`, cri.Sandbox{}},
 		"other kinds of annotations": {
 			`{"runtimeSpec":{"annotations":{"a":1},"linux":{"namespaces":[{"type":"network","path":"/run/netns/a"}]}}}`,

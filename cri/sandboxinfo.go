@@ -48,11 +48,7 @@ type sandboxInfo struct {
 		Annotations map[string]string `json:"annotations"`
 	}
 	config struct {
-		DNS *struct {
-			Servers  []string `json:"servers"`
-			Searches []string `json:"searches"`
-			Options  []string `json:"options"`
-		} `json:"dns_config"`
+		DNS DNS `json:"dns_config"`
 	}
 	metadata struct {
 		Metadata struct {
@@ -126,18 +122,13 @@ func resolvConfOf(id, file string) bool {
 }
 
 // dns returns the DNS settings that the kubelet asked for. containerd writes
-// them to resolv.conf as they are, even if they are empty. Without settings it
-// copies the node's file, and known is false.
-func (i sandboxInfo) dns() (settings DNS, known bool) {
-	c := i.config.DNS
-	if c == nil {
-		return DNS{}, false
-	}
+// them to resolv.conf as they are; without settings it copies the node's file.
+func (i sandboxInfo) dns() DNS {
 	return DNS{
-		Servers:  entries(c.Servers, isAddress),
-		Searches: entries(c.Searches, isWord),
-		Options:  entries(c.Options, isWord),
-	}, true
+		Servers:  entries(i.config.DNS.Servers, isAddress),
+		Searches: entries(i.config.DNS.Searches, isWord),
+		Options:  entries(i.config.DNS.Options, isWord),
+	}
 }
 
 // entries returns the valid entries, at most maxDNSEntries.

@@ -23,7 +23,6 @@ type Filesystems interface {
 // diskLook is the result of checking the file systems that a pull writes to. A nil
 // one has no evidence.
 type diskLook struct {
-	f       diagnosis.Failure
 	all     []disk.Filesystem
 	crio    bool
 	image   imageSize
@@ -45,7 +44,7 @@ func (c *Collector) lookAtDisk(ctx context.Context, f diagnosis.Failure, known [
 	}
 	ctx, cancel := context.WithTimeout(ctx, diskPatience)
 	defer cancel()
-	l := &diskLook{f: f, certain: text.Message().Cause == diagnosis.DiskFull}
+	l := &diskLook{certain: text.Message().Cause == diagnosis.DiskFull}
 	l.present = slices.ContainsFunc(known, func(e diagnosis.Evidence) bool {
 		return e.Check == diagnosis.CheckImage && e.Outcome == diagnosis.Passed
 	})

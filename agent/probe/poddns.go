@@ -189,7 +189,7 @@ func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandb
 // the runtime has created, if it can be read. written reports that it is the file, which
 // the pod's containers may have changed.
 func (c *Collector) podConfig(s cri.Sandbox) (config dns.Config, written, ok bool) {
-	if s.HasDNS && len(s.DNS.Servers) > 0 {
+	if len(s.DNS.Servers) > 0 {
 		return dns.NewConfig(s.DNS.Servers, s.DNS.Searches, s.DNS.Options), false, true
 	}
 	if s.ResolvConf == "" {
