@@ -12,7 +12,7 @@ const clockSlack = 5 * time.Minute
 // compareClocks asks the registry for its time if its certificate is not valid now: either
 // the certificate or the node's clock is wrong.
 func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
-	if fault != FaultTLSExpired || c.notes.usesProxy() {
+	if fault != FaultTLSExpired || c.notes.now().proxy != "" {
 		return
 	}
 	t := c.transport.Clone()

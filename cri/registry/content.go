@@ -283,7 +283,7 @@ func (i *inspection) brokenOff(status int, err error) flaw {
 	case i.late(0):
 		return flaw{err: context.DeadlineExceeded}
 	default:
-		return flaw{fault: faultOf(err, i.notes.step()), err: err}
+		return flaw{fault: faultOf(err, i.notes.now().step()), err: err}
 	}
 }
 
@@ -332,7 +332,7 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 		if d, f = i.child(ctx, *i.chosen); f.found() {
 			if !f.unfinished() {
 				i.answer.Content.Blob = i.chosen.Digest.String()
-				i.sentTo(i.notes.trail())
+				i.sentTo(i.notes.now().hops)
 			}
 			return ocispec.Manifest{}, f
 		}
@@ -410,7 +410,7 @@ func (i *inspection) unanswered(err error) flaw {
 		return flaw{err: context.DeadlineExceeded}
 	}
 	i.blame(err)
-	return flaw{fault: i.orProxy(faultOf(err, i.notes.step())), status: proxyStatus(err), err: err}
+	return flaw{fault: i.orProxy(faultOf(err, i.notes.now().step())), status: proxyStatus(err), err: err}
 }
 
 // refusal returns the flaw of a response that is not the content in a manifest.

@@ -115,7 +115,7 @@ func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
 	if d.Digest.Validate() == nil {
 		i.answer.Content.Blob = d.Digest.String()
 	}
-	i.sentTo(i.notes.trail())
+	i.sentTo(i.notes.now().hops)
 	return f
 }
 

@@ -130,16 +130,16 @@ func TestTokenFaultByStep(t *testing.T) {
 	leave := n.enter(PhaseToken, false)
 	defer leave()
 	typeless := errors.New("tls: no supported versions")
-	if got := tokenFault(typeless, n.step()); got != FaultUnexpectedAnswer {
+	if got := tokenFault(typeless, n.now().step()); got != FaultUnexpectedAnswer {
 		t.Errorf("got %q", got)
 	}
 	n.setInner(PhaseTLS)
-	if got := tokenFault(typeless, n.step()); got != FaultTLSHandshakeFailed {
+	if got := tokenFault(typeless, n.now().step()); got != FaultTLSHandshakeFailed {
 		t.Errorf("in the handshake: got %q", got)
 	}
 	n.enter(PhaseDNS, true)
-	if got := tokenFault(context.DeadlineExceeded, n.step()); got != FaultDNSFailure || n.current() != PhaseToken {
-		t.Errorf("at the resolver: got %q in %q", got, n.current())
+	if got := tokenFault(context.DeadlineExceeded, n.now().step()); got != FaultDNSFailure || n.now().phase != PhaseToken {
+		t.Errorf("at the resolver: got %q in %q", got, n.now().phase)
 	}
 }
 

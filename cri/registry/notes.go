@@ -20,31 +20,36 @@ import (
 // Side requests, to the token server and for blobs, count as PhaseToken and PhaseBlob as a
 // whole.
 type notes struct {
-	mu        sync.Mutex
-	phase     Phase
-	inner     Phase // of side requests: dns, connect, tls or ""
+	mu sync.Mutex
+	noted
 	started   map[Phase]time.Time
 	durations map[Phase]time.Duration
 	addrs     []netip.Addr
-	proxy     string
+	tunnels   map[string]bool // opened so far, by target
+	// targets are the places that any request was redirected to.
+	targets []string
+	// noRoom: a response was not read for lack of memory.
+	noRoom atomic.Bool
+}
+
+// noted is what has been observed last.
+type noted struct {
+	phase Phase
+	inner Phase // of side requests: dns, connect, tls or ""
+	proxy string
 	// own is what was seen of the endpoint, and away of the last place that it
 	// has redirected to.
 	own, away peer
 	// lastProxy and target are of the last request, including side requests: the proxy and
 	// the host:port to which it must open a tunnel; "" if none is needed.
 	lastProxy, target string
-	tunnels           map[string]bool // opened so far, by target
-	speaksHTTP        bool            // the last proxy does, so it can send its own responses
+	speaksHTTP        bool // the last proxy does, so it can send its own responses
 	// hops are the places that the last request was redirected to, in order, as
 	// scheme://host[:port]; home is the place that it was made to.
 	home string
 	hops []string
-	// targets are the places that any request was redirected to.
-	targets []string
 	// token is the last response of the token server.
 	token tokenAnswer
-	// noRoom: a response was not read for lack of memory.
-	noRoom atomic.Bool
 }
 
 // tokenAnswer holds what containerd's token client does not return.
@@ -70,7 +75,7 @@ type peer struct {
 
 func newNotes() *notes {
 	return &notes{
-		phase:     PhaseConnect,
+		noted:     noted{phase: PhaseConnect},
 		started:   map[Phase]time.Time{},
 		durations: map[Phase]time.Duration{},
 		tunnels:   map[string]bool{},
@@ -87,22 +92,19 @@ func (n *notes) enter(phase Phase, aside bool) (leave func()) {
 	return func() { n.measure(phase) }
 }
 
-func (n *notes) current() Phase {
+// now returns what has been observed so far.
+func (n *notes) now() noted {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.phase
+	return n.noted
 }
 
 // step returns the phase that decides if an error has no type: for side requests, that of the
 // connection being made.
-func (n *notes) step() Phase {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return cmp.Or(n.inner, n.phase)
-}
+func (n noted) step() Phase { return cmp.Or(n.inner, n.phase) }
 
 // reached reports whether the last request has come to the registry.
-func (n *notes) reached() bool {
+func (n noted) reached() bool {
 	step := n.step()
 	return step == PhasePing || step == PhaseManifest || step == PhaseBlob
 }
@@ -316,7 +318,7 @@ func (n *notes) joins(other *notes) {
 }
 
 // last is the place that the last request was redirected to.
-func (n *notes) last() string {
+func (n *noted) last() string {
 	if len(n.hops) == 0 {
 		return ""
 	}
@@ -324,18 +326,11 @@ func (n *notes) last() string {
 }
 
 // peer is whoever the last request is with.
-func (n *notes) peer() *peer {
+func (n *noted) peer() *peer {
 	if last := n.last(); last != "" && last != n.home {
 		return &n.away
 	}
 	return &n.own
-}
-
-// trail is the way of the last request.
-func (n *notes) trail() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.hops
 }
 
 func (n *notes) tokenAnswered(answer tokenAnswer) {
@@ -371,29 +366,6 @@ func (n *notes) fill(a *Answer) {
 	}
 }
 
-// way returns the proxy of the last request, and the certificate last seen or rejected.
-func (n *notes) way() (proxy string, cert *x509.Certificate) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.lastProxy, n.peer().cert
-}
-
-func (n *notes) usesProxy() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.proxy != ""
-}
-
-func (n *notes) lastToken() tokenAnswer {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.token
-}
-
 // throughProxy reports whether the last request went through a proxy that may have sent the
 // response itself.
-func (n *notes) throughProxy() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.lastProxy != "" && n.speaksHTTP
-}
+func (n noted) throughProxy() bool { return n.lastProxy != "" && n.speaksHTTP }

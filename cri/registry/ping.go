@@ -32,7 +32,7 @@ var errPing = errors.New("neither 200 nor 401")
 func (c *conversation) ping(ctx context.Context) error {
 	r, err := c.pinged(ctx)
 	if err != nil && c.endpoint.HTTPFallback {
-		phase := c.notes.current()
+		phase := c.notes.now().phase
 		c.endpoint.Scheme = "http"
 		again, secondErr := c.pinged(ctx)
 		if secondErr == nil || faultOf(err, phase) == FaultHTTPSMismatch {

@@ -105,7 +105,7 @@ func (c *conversation) connect(ctx context.Context) guard {
 func (c *conversation) fork(ctx context.Context) *conversation {
 	f := *c
 	f.notes = newNotes()
-	f.notes.setPhase(c.notes.current())
+	f.notes.setPhase(c.notes.now().phase)
 	f.connect(ctx)
 	return &f
 }
@@ -254,7 +254,7 @@ func (c *conversation) send(ctx context.Context, method string, phase Phase, que
 		return reply{}, err
 	}
 	r := c.receive(resp, limitFor(resp))
-	r.hops = c.notes.trail()
+	r.hops = c.notes.now().hops
 	return r, noRoom(r.broken)
 }
 
@@ -288,7 +288,7 @@ func (c *conversation) do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(c.notes.trail()) == 0 {
+	if len(c.notes.now().hops) == 0 {
 		c.answer.Endpoint = resp.Request.URL.Scheme + "://" + c.endpoint.Host
 	}
 	c.answer.Response.RateLimit = rateLimit(resp.Header, c.answer.Response.RateLimit)
@@ -433,8 +433,8 @@ func (c *conversation) refused(r reply, err error) {
 
 // noToken writes the answer for an exchange that failed.
 func (c *conversation) noToken(token *tokenError) {
-	last, status := c.notes.lastToken(), unexpectedStatus(token.err)
-	fault := c.orProxy(tokenFault(token.err, c.notes.step()))
+	last, status := c.notes.now().token, unexpectedStatus(token.err)
+	fault := c.orProxy(tokenFault(token.err, c.notes.now().step()))
 	switch {
 	case last.proxys && status > 0:
 		fault = FaultProxyFailed
@@ -446,7 +446,7 @@ func (c *conversation) noToken(token *tokenError) {
 	c.answer.Response.HTML = last.page && status > 0
 	c.answer.Auth.SaysExpired = last.expired && c.answer.Auth.CredentialSent
 	c.blame(token.err)
-	c.answer.Redirects.Hops = c.notes.trail()
+	c.answer.Redirects.Hops = c.notes.now().hops
 	c.conclude(PhaseToken, fault, status, token.err)
 }
 
@@ -456,13 +456,13 @@ func (c *conversation) failed(ctx context.Context, err error) {
 		c.noToken(token)
 		return
 	}
-	phase := c.notes.current()
-	fault := c.orProxy(faultOf(err, c.notes.step()))
+	phase := c.notes.now().phase
+	fault := c.orProxy(faultOf(err, c.notes.now().step()))
 	if c.speaksTLS(ctx, fault) {
 		fault = FaultHTTPSMismatch
 	}
 	c.blame(err)
-	c.sentTo(c.notes.trail())
+	c.sentTo(c.notes.now().hops)
 	c.compareClocks(ctx, fault)
 	c.conclude(phase, fault, proxyStatus(err), err)
 }
@@ -521,15 +521,15 @@ func (c *conversation) conclude(phase Phase, fault Fault, status int, err error)
 // it is about may take, and no longer than the conversation has taken.
 func (c *conversation) patience() time.Duration {
 	t := c.endpoint.Settings.Timeouts
-	own := map[Phase]time.Duration{PhaseDNS: t.DNS, PhaseConnect: t.Connect, PhaseTLS: t.TLS}[c.notes.step()]
+	own := map[Phase]time.Duration{PhaseDNS: t.DNS, PhaseConnect: t.Connect, PhaseTLS: t.TLS}[c.notes.now().step()]
 	return min(cmp.Or(own, t.Response), time.Since(c.began))
 }
 
 // speaksTLS reports whether an endpoint that is configured for http and did not respond
 // properly requires TLS. It tries a handshake, since servers' error texts have no common form.
 func (c *conversation) speaksTLS(ctx context.Context, fault Fault) bool {
-	phase := c.notes.current()
-	if c.endpoint.Scheme != "http" || c.notes.usesProxy() ||
+	phase := c.notes.now().phase
+	if c.endpoint.Scheme != "http" || c.notes.now().proxy != "" ||
 		phase != PhasePing && phase != PhaseManifest {
 		return false
 	}
@@ -641,7 +641,7 @@ func (c *conversation) read(r reply) {
 // meaning returns the fault of a response; "" if it is right.
 func (c *conversation) meaning(r reply) Fault {
 	switch {
-	case r.url.Scheme == "http" && c.notes.throughProxy() && proxyAnswered(r.status, r.header):
+	case r.url.Scheme == "http" && c.notes.now().throughProxy() && proxyAnswered(r.status, r.header):
 		return FaultProxyFailed
 	case r.good() && r.page():
 		return FaultWebPage // a captive portal or login page
@@ -670,7 +670,7 @@ func (c *conversation) unauthorized(r reply) Fault {
 		return FaultInsufficientScope
 	}
 	c.answer.Auth.TokenRejected = true
-	c.answer.Auth.Skew = skew(r.header, time.Now(), c.notes.lastToken().ahead)
+	c.answer.Auth.Skew = skew(r.header, time.Now(), c.notes.now().token.ahead)
 	return FaultUnexpectedAnswer
 }
 

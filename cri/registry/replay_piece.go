@@ -40,7 +40,8 @@ func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece,
 	if f.found() {
 		p.Seen = ""
 		v.answer, v.source, v.missed = i.answer, i.turns.index(i.conversation), i.turns.missed
-		v.proxy, v.cert = i.notes.way()
+		last := i.notes.now()
+		v.proxy, v.cert = last.lastProxy, last.peer().cert
 	}
 	return v
 }

@@ -142,7 +142,7 @@ func goesOn(f flaw) bool {
 // miss records the failure of a source.
 func (t *turns) miss(k int, one *turn, f flaw) {
 	m := Missed{Source: k, Endpoint: one.answer.Endpoint, Via: one.answer.Redirects.Via, Fault: f.fault, Status: f.status}
-	if hops := one.notes.trail(); m.Via == "" && len(hops) > 0 && hops[len(hops)-1] != m.Endpoint {
+	if hops := one.notes.now().hops; m.Via == "" && len(hops) > 0 && hops[len(hops)-1] != m.Endpoint {
 		m.Via, m.Endpoint = m.Endpoint, hops[len(hops)-1]
 	}
 	t.missed = append(t.missed, m)
@@ -161,7 +161,7 @@ func (t *turn) isDown(f flaw, elsewhere bool) bool {
 		return true
 	case elsewhere, f.status != 0 && f.status != http.StatusUnauthorized:
 		return false
-	case !t.notes.reached(), f.status == 0 && f.fault != FaultNetworkUnreachable:
+	case !t.notes.now().reached(), f.status == 0 && f.fault != FaultNetworkUnreachable:
 		return true
 	case f.status == http.StatusUnauthorized && a.Auth.CredentialSent && !a.Auth.TokenIssued && !t.accepted:
 		return true
@@ -178,7 +178,7 @@ func (i *inspection) turnTo(c *conversation) {
 	own, known := &c.answer.Content, i.answer.Content
 	known.Tags, known.Source, known.Missed, known.Blob = own.Tags, own.Source, own.Missed, ""
 	*own, c.answer.Found = known, false
-	c.notes.setPhase(i.notes.current())
+	c.notes.setPhase(i.notes.now().phase)
 	i.conversation = c
 }
 
@@ -195,7 +195,7 @@ func (i *inspection) topOfTurns(ctx context.Context) (document, bool) {
 		return document{}, false
 	case f.found():
 		i.answer.Content.Blob = i.object
-		i.sentTo(i.notes.trail())
+		i.sentTo(i.notes.now().hops)
 		i.verdict(PhaseManifest, f)
 		return document{}, false
 	}

@@ -132,7 +132,7 @@ func (g guard) recordToken(req *http.Request, resp *http.Response) {
 		wait:    wait(resp.StatusCode, resp.Header, time.Now()),
 		status:  resp.StatusCode,
 		page:    isHTML(resp.Header) || startsPage(words) || limit == 1 && string(words) == "<",
-		proxys:  req.URL.Scheme == "http" && g.notes.throughProxy() && proxyAnswered(resp.StatusCode, resp.Header),
+		proxys:  req.URL.Scheme == "http" && g.notes.now().throughProxy() && proxyAnswered(resp.StatusCode, resp.Header),
 		expired: refused && (saysExpired(string(words)) || challengeSaysExpired(resp.Header)),
 		ahead:   aheadOf(resp.Header, time.Now()),
 	})
