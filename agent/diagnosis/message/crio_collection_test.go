@@ -130,6 +130,7 @@ func TestReadServersWords(t *testing.T) {
 			asked + "403 Forbidden\ndenied: ":                               diagnosis.AccessDenied,
 			"Error response from daemon: denied: ":                          diagnosis.AccessDenied,
 			"Error response from daemon: unknown: ":                         diagnosis.RegistryError,
+			"Error response from daemon: error from registry: ":             diagnosis.RegistryError,
 			"Get \"https://r.test/v2/a/manifests/1\": unauthorized: ":       diagnosis.AuthenticationRequired,
 		} {
 			if got := Read("", source+lead+words); got.Cause != want || got.BehindProxy {

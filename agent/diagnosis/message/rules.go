@@ -77,7 +77,7 @@ var textRules = []textRule{
 
 	// Signatures: containers/image policy.json, containerd's image verifiers,
 	// Docker content trust, Harbor with Notary or cosign.
-	{cause: diagnosis.SignatureRejected, any: "signaturevalidationfailed|signature validation failed|a signature was required|source image rejected|is rejected by policy|rejected by policy|image verifier|no matching signatures|no signatures found|no valid signature|signature verification failed|failed to verify signature|failed to verify the signature|cryptographic signature|invalid signature|invalid gpg signature|signature for identity|not signed by|is not signed|not signed|remote trust data does not exist|no valid trust data|path to a trusted root|signature verification policy|unrecognized signature format|unsupported signature format|signatures do not satisf|failed signature verification|manifest unverified|error validating signature|error verifying signature|signature not found|no signature found|image policy rejected|image security validation|missing _ annotation", not: "x509: |tls: invalid signature"},
+	{cause: diagnosis.SignatureRejected, any: "signaturevalidationfailed|signature validation failed|a signature was required|source image rejected|is rejected by policy|rejected by policy|image verifier|no matching signatures|no signatures found|no valid signature|signature verification failed|failed to verify signature|failed to verify the signature|cryptographic signature|invalid signature|invalid gpg signature|signature for identity|not signed by|is not signed|not signed|remote trust data does not exist|no valid trust data|path to a trusted root|signature verification policy|unrecognized signature format|unsupported signature format|signatures do not satisf|failed signature verification|manifest unverified|error validating signature|error verifying signature|signature not found|no signature found|find signed digest|image policy rejected|image security validation|missing _ annotation", not: "x509: |tls: invalid signature"},
 	// A manifest of the first schema without its signature (docker/libtrust).
 	{cause: diagnosis.UnsupportedFormat, any: "_: no signatures$"},
 	// Policies of Harbor, Xray, Nexus Firewall, registries.conf, VPC service
@@ -94,7 +94,7 @@ var textRules = []textRule{
 	{cause: diagnosis.ImageStoreCorrupt, any: "garbage collect required|image garbage collection failed|wanted to free|freediskspacefailed|imagegcfailed"},
 
 	// The node's registry configuration: containerd's hosts.toml, registries.conf.
-	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|no pull hosts|registries configuration|loading registries: |hosts.toml|failed to decode _$|host tree|get tlsconfig|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|no pull hosts|registries configuration|loading registries: |hosts.toml|failed to decode _$|host tree|get tlsconfig|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint|load x509 key pair"},
 	// The address of an endpoint, in the words of net/url and net/http; containerd's
 	// refusal to load its CRI plugin.
 	{cause: diagnosis.RegistryError, any: "anonymous token|oauth token|bearer token", with: "missing protocol scheme|unsupported protocol scheme|no host in request url"},
@@ -130,7 +130,7 @@ var textRules = []textRule{
 	{cause: diagnosis.TLSHostnameMismatch, any: "certificate is valid for|certificate is not valid for|not valid for any names|names, but wanted to match|certificate not valid for name|peer certificate: notvalidforname|contain any ip sans|legacy common name|cannot validate certificate for|no alternative certificate|hostname mismatch|does not match target host"},
 	{cause: diagnosis.ConnectionTimeout, any: "tls handshake timeout"},
 	{cause: diagnosis.TLSUntrusted, vague: true, any: "failed to verify certificate"},
-	{cause: diagnosis.TLSHandshakeFailed, any: "remote error: tls|tls: |x509: |x509 key pair|bad certificate|handshake failure|client certificate|ssl handshake|ssl routines|no required ssl certificate|handshake failed", not: "rcar handshake"},
+	{cause: diagnosis.TLSHandshakeFailed, any: "remote error: tls|tls: |x509: |bad certificate|handshake failure|client certificate|ssl handshake|ssl routines|no required ssl certificate|handshake failed", not: "rcar handshake"},
 
 	// Connections: net and net/http, Windows' words, HTTP/2.
 	{cause: diagnosis.ConnectionTimeout, any: "i/o timeout|timeout awaiting response headers|client.timeout|request canceled while waiting for connection|connection timed out|operation timed out|did not properly respond|awaiting headers|timeout exceeded while|connect: timeout|connection timeout|read timeout|request timeout|semaphore timeout period"},
@@ -147,7 +147,7 @@ var textRules = []textRule{
 	// just got: nobody has looked at the credentials.
 	{cause: diagnosis.RegistryError, any: "server message: invalid_token|server message: temporarily_unavailable|server message: server_error"},
 	{cause: diagnosis.RegistryError, any: "login attempt", from: 500, to: 599},
-	{cause: diagnosis.CredentialsRejected, any: "incorrect username|invalid username|bad credentials|bad_credential|token failed verification|authentication token not found|not registered with aad|wrong username|wrong user|http basic: access denied|authentication failed|authentication failure|login failed|login attempt|invalid credentials|bad username|invalid token|invalid_token|invalid access token|wrong password|incorrect password|invalid password|credentials are invalid|cannot be authenticated with the token|unauthorized: invalid|not authenticated|invalid_grant|invalid_client|invalid client secret|personal access token|aadsts", not: "needed permissions|auth challenge realm"},
+	{cause: diagnosis.CredentialsRejected, any: "incorrect username|invalid username|bad credentials|bad_credential|token failed verification|authentication token not found|not registered with aad|wrong username|wrong user|http basic: access denied|authentication failed|authentication failure|login failed|login attempt|invalid credentials|bad username|invalid token|invalid_token|invalid access token|wrong password|incorrect password|invalid password|credentials are invalid|cannot be authenticated with the token|unauthorized: invalid|not authenticated|invalid_grant|invalid_client|invalid client secret|personal access token|aadsts", not: "needed permissions|auth challenge realm|saml"},
 	// Limits: Docker Hub, Quay, ECR, Artifact Registry, and the bare 429.
 	{cause: diagnosis.RateLimited, any: "toomanyrequests|too many requests|pull rate limit|rate limit|rate limits|rate-limit|rate exceeded|ratelimit|quota exceeded|throttlingexception|bandwidth limit exceeded|bandwidth quota|data limit exceeded|request throttled|request limit exceeded|too many failed login"},
 	{cause: diagnosis.RateLimited, from: 429, to: 429},
@@ -163,7 +163,7 @@ var textRules = []textRule{
 	// containers/image's words, without a code before them, for a challenge with
 	// error="insufficient_scope" (docker/errors.go): containerd's next row.
 	{cause: diagnosis.DeniedOrNotFound, any: "reading manifest _ in _: requested access to the resource is denied"},
-	{cause: diagnosis.DeniedOrNotFound, any: "pull access denied|server message: insufficient_scope|require 'docker login|does not exist or may require|or no pull access|may require authorization|may require 'docker login'"},
+	{cause: diagnosis.DeniedOrNotFound, vague: true, any: "pull access denied|server message: insufficient_scope|require 'docker login|does not exist or may require|or no pull access|may require authorization|may require 'docker login'"},
 	// Harbor, for a project that it does not have.
 	{cause: diagnosis.RepositoryNotFound, any: "unauthorized: project _ not found|unauthorized: project not found"},
 	// What is asked for does not fit. Before the refusals: their words are generic.
@@ -249,6 +249,8 @@ var textRules = []textRule{
 var stages = []textRule{
 	{cause: diagnosis.RuntimeError, any: "imagevolumemountfailed|failed to open writer|failed commit on ref|committing the finished image|initializing destination|for snapshot|snapshotter|extraction snapshot|failed to send write: |storing blob to file _: write |from daemon: write |from daemon: open |from daemon: mkdir |from daemon: rename |from daemon: remove "},
 	{cause: diagnosis.UnsupportedFormat, any: "initializing image from source|determining manifest mime type|parsing manifest|parsing image configuration|creating an updated image manifest"},
+	{cause: diagnosis.TagNotFound, any: "failed to resolve", with: "code = notfound"},
+	{cause: diagnosis.RegistryError, any: "unexpected status|unexpected http status|failed with status code|invalid status code|error from registry: "},
 	{cause: diagnosis.NetworkUnreachable, any: "head url: |get url: |post url: |head http-url: |get http-url: |post http-url: |happened during read: |dial tcp |read tcp |write tcp ", not: "invalid port"},
-	{cause: diagnosis.RegistryError, any: "unexpected status|unexpected http status|failed with status code|invalid status code|fetching blob: |failed open: "},
+	{cause: diagnosis.RegistryError, any: "fetching blob: |failed open: "},
 }

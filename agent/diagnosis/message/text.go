@@ -244,8 +244,10 @@ func serverWords(masked string) int {
 			note(at + quote)
 		}
 	}
-	if at := strings.Index(masked, "server message: "); at >= 0 {
-		note(at)
+	for _, lead := range []string{"server message: ", "error from registry: "} {
+		if at := strings.Index(masked, lead); at >= 0 {
+			note(at + len(lead))
+		}
 	}
 	return first
 }

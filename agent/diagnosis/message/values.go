@@ -124,12 +124,12 @@ func httpStatus(s string) int {
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func statusBefore(s string) bool {
-	s = strings.TrimRight(s, ": =")
+	s = strings.TrimRight(s, ": =(")
 	return slices.ContainsFunc(statusWords, func(word string) bool { return strings.HasSuffix(s, word) })
 }
 
 //nolint:gochecknoglobals // never written
-var statusWords = []string{"status", "statuscode", "status code", "http", "http code", "error code", "response code", "url"}
+var statusWords = []string{"status", "statuscode", "status code", "http", "http code", "api error", "error code", "response code", "url"}
 
 // statusAfter knows the reason phrases of RFC 9110. Blanks do not count.
 func statusAfter(s string) bool {
