@@ -341,11 +341,11 @@ func causeOfCut(masked string, status int, hub bool) diagnosis.Cause {
 }
 
 // begun returns how many bytes of phrase text ends with, if it ends inside a word of it
-// that is not the first, 0 otherwise.
+// that is not the first and of which two letters are there, 0 otherwise.
 func begun(text, phrase string) int {
 	const few = 6 // fewer begin too many phrases
 	for n := min(len(phrase)-1, len(text)); n >= few; n-- {
-		inside := isAlnum(phrase[n-1]) && isAlnum(phrase[n]) && strings.Contains(phrase[:n], " ")
+		inside := isAlnum(phrase[n-2]) && isAlnum(phrase[n-1]) && isAlnum(phrase[n]) && strings.Contains(phrase[:n], " ")
 		if inside && strings.HasSuffix(text, phrase[:n]) && (n == len(text) || !isAlnum(text[len(text)-n-1]) || !isAlnum(phrase[0])) {
 			return n
 		}

@@ -241,7 +241,8 @@ func TestReadCut(t *testing.T) {
 		`initializing source docker://r.test/a:1: reading manifest 1 in r.test/a: mani`: diagnosis.Unknown,
 		`Back-off pulling image "r.test/no-space-le"`:                                   diagnosis.Unknown,
 		`Back-off pulling image "r.test/a/no such ho`:                                   diagnosis.Unknown,
-		pull + "failed to resolve image: pull access denied, repository does not exist or may require authorization: authorization failed: no basic a": diagnosis.AuthenticationRequired,
+		pull + "failed to resolve image: pull access denied, repository does not exist or may require authorization: authorization failed: no basic au": diagnosis.AuthenticationRequired,
+		"pods are forbidden: they do not fit any security context c":                                                                                    diagnosis.Unknown,
 		"denied: no space le": diagnosis.AccessDenied,
 	} {
 		if got := Read("", text).Cause; got != want {
