@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // Collector examines containers.
@@ -81,26 +83,33 @@ const (
 	// changed, a secret for instance, so that not all nodes read it at the same time.
 	spread = 100 * time.Millisecond
 	// workers is the number of pods processed concurrently, half of them of one namespace
-	// (turns). None waits for slow checks, but some do for the API server. Twice as many
+	// (turns). None waits for checks, but some do for the API server. Twice as many
 	// made bursts no quicker, and slower on a real node.
 	workers = 64
+	// maxCollecting is for how many pods the quick checks run at once, and maxCollectingOf
+	// for how many of one namespace. Many wait for one secret, which is read for all of
+	// them; each may hold 128 KiB of its secrets.
+	maxCollecting   = 256
+	maxCollectingOf = 128
 )
 
 // Agent examines the pods of a node.
 type Agent struct {
-	pods      *Pods
-	platform  diagnosis.Platform
-	collector Collector
-	publisher Publisher
-	log       *slog.Logger
-	now       func() time.Time
-	rounds    sync.WaitGroup       // examinations in progress
-	read      atomic.Pointer[text] // read last
+	pods       *Pods
+	platform   diagnosis.Platform
+	collector  Collector
+	publisher  Publisher
+	log        *slog.Logger
+	now        func() time.Time
+	rounds     sync.WaitGroup       // examinations in progress
+	collecting *share.Lanes         // limits those whose quick checks run
+	read       atomic.Pointer[text] // read last
 }
 
 // New returns an agent for the pods of a node of a platform.
 func New(pods *Pods, platform diagnosis.Platform, c Collector, p Publisher, log *slog.Logger) *Agent {
-	return &Agent{pods: pods, platform: platform, collector: c, publisher: p, log: log, now: time.Now}
+	return &Agent{pods: pods, platform: platform, collector: c, publisher: p, log: log, now: time.Now,
+		collecting: share.NewSharedLanes(maxCollecting, maxCollectingOf, math.MaxInt)}
 }
 
 // Run examines pods until the context ends, and returns when all workers have stopped.
@@ -238,9 +247,9 @@ func (a *Agent) sandboxes(ctx context.Context, w work) {
 // gone reports whether the error is that the pod no longer exists.
 func gone(err error) bool { return errors.Is(err, kube.ErrNotFound) }
 
-// examine examines those failing containers of a pod that are due. It publishes the
-// verdicts unless slow checks are still running: then it queues the pod again for a
-// first verdict after patience, and for the final one when the checks have ended.
+// examine examines those failing containers of a pod that are due. If none is, it
+// publishes the verdicts; else it queues the pod again when the checks have ended, and
+// for a first verdict if the slow ones still run after patience.
 func (a *Agent) examine(ctx context.Context, w work) error {
 	r := a.begin(ctx, w)
 	if r.over() {
@@ -248,6 +257,7 @@ func (a *Agent) examine(ctx context.Context, w work) error {
 	}
 	a.pods.begun(w.update.UID, r)
 	a.rounds.Go(func() {
+		r.collect()
 		late := time.NewTimer(patience)
 		defer late.Stop()
 		if !r.wait(late.C) {

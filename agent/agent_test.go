@@ -122,10 +122,10 @@ func TestKeptVerdictIsOfTheFailureAsItIsNow(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t)
 	r := a.begin(t.Context(), work{update: update(failure("app"))})
+	r.collect()
 	r.wait(nil)
 	now := failure("app", says("ImagePullBackOff", failure("app").Message))
 	r = a.begin(t.Context(), work{update: update(now), judged: r.judged()})
-	r.wait(nil)
 	if got := r.verdicts()[0].Failure.Reason; got != "ImagePullBackOff" {
 		t.Errorf("got reason %q, want ImagePullBackOff", got)
 	}
@@ -234,6 +234,21 @@ func TestOneOfTwoRecovers(t *testing.T) {
 		l.wantAsks(2)
 		l.sees(time.Second, update(failure("app"), failure("side")))
 		l.want("uid-1: all 2 of app, all 1 of side") // what recovered is new when it fails
+	})
+}
+
+// The other container is still to be examined, though its quick checks ran when the first
+// recovered.
+func TestOneOfTwoRecoversDuringTheQuickChecks(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		l.collector.quick = time.Second
+		l.sees(time.Second/2, update(failure("app"), failure("side")))
+		l.sees(time.Second, recovered(update(failure("side")), failure("app")))
+		l.want("uid-1: recovered app")
+		l.sees(time.Second)
+		l.want("uid-1: all 1 of side", "uid-1: all 1 of side") // once more for what changed meanwhile
+		l.sees(time.Minute)
+		l.wantAsks(2)
 	})
 }
 
@@ -457,15 +472,15 @@ func TestShutdownBeforeTheFirstVerdict(t *testing.T) {
 	})
 }
 
-func TestShutdownLeavesTheQueue(t *testing.T) {
-	const most = workers / 2 // of one namespace
+func TestShutdownLeavesWhatWaits(t *testing.T) {
+	const most = maxCollectingOf
 	var all []podwatch.Update
-	for i := range 3 * workers {
+	for i := range most + workers {
 		name := fmt.Sprint("c", i)
 		all = append(all, update(failure(name, func(f *diagnosis.Failure) { f.UID = name })))
 	}
 	inLoop(t, nil, func(l *loop) {
-		l.collector.stuck = true
+		l.collector.quick = deaf
 		l.sees(patience/2, all...)
 		if n := len(l.collector.asks()); n != most {
 			t.Errorf("%d examinations have begun, want %d", n, most)

@@ -42,8 +42,8 @@ type collector struct {
 	looks int                        // at waiting containers
 	down  bool                       // the runtime does not answer
 	asked []ask
-	stuck bool // the quick checks do not end before the context does
-	now   int  // examinations that are under way
+	quick time.Duration // how long the quick checks take; deaf: until the context ends
+	now   int           // examinations that are under way
 	most  int
 }
 
@@ -101,9 +101,12 @@ func proof(f diagnosis.Failure, all []diagnosis.Evidence) []diagnosis.Evidence {
 }
 
 func (c *collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
-	if c.stuck {
-		defer func() { <-ctx.Done() }()
-	}
+	defer func() {
+		if c.quick == deaf {
+			<-ctx.Done()
+		}
+		time.Sleep(c.quick)
+	}()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = append(c.asked, ask{f.Container, fresh, time.Now()})

@@ -188,6 +188,7 @@ func TestPlatformOfVerdicts(t *testing.T) {
 	a := newAgent(t)
 	a.platform = diagnosis.PlatformTalos
 	r := a.begin(t.Context(), work{update: update(failure("app"))})
+	r.collect()
 	r.wait(nil)
 	if got := r.verdicts()[0].Failure.Platform; got != diagnosis.PlatformTalos {
 		t.Errorf("platform %q", got)
@@ -203,6 +204,7 @@ func TestPastNextTry(t *testing.T) {
 		f.NextTry = a.now().Add(after)
 		a.pods.Observe(update(f))
 		r := a.begin(t.Context(), work{update: update(f)})
+		r.collect()
 		r.wait(nil)
 		if got := r.verdicts()[0].Failure.NextTry; got.IsZero() == kept {
 			t.Errorf("an attempt %s from now: %s", after, got)

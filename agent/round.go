@@ -18,12 +18,14 @@ import (
 type round struct {
 	work      work // what it was begun for
 	exams     []*exam
-	running   []*exam // those whose slow checks have not ended; used only by wait
+	running   []*exam       // those whose checks have not ended; used only by collect and wait
+	collected chan struct{} // closed when the quick checks of all have ended
 	canceled  <-chan struct{}
 	cancel    context.CancelFunc
 	done      chan struct{}
-	late      atomic.Bool // a first verdict is due
-	published bool        // it has been published; used only while the pod is processed
+	late      atomic.Bool         // a first verdict is due
+	published bool                // it has been published; used only while the pod is processed
+	recovered []diagnosis.Failure // since it was begun; used only while the pod is processed
 }
 
 // exam is the examination of one container.
@@ -32,10 +34,12 @@ type exam struct {
 	text    text
 	asked   string // fingerprint of the failure
 	at      time.Time
-	// all delivers the evidence of all checks; judge makes the verdict of it. Both are
-	// nil if the container is not examined.
-	all   <-chan []diagnosis.Evidence
-	judge func([]diagnosis.Evidence) (verdict diagnosis.Verdict, unread time.Time)
+	// collect runs the quick checks and starts the others, of which all delivers the
+	// evidence; judge makes the verdict of it. They are nil if the container is not
+	// examined, and all is nil until the quick checks have ended.
+	collect func()
+	all     <-chan []diagnosis.Evidence
+	judge   func([]diagnosis.Evidence) (verdict diagnosis.Verdict, unread time.Time)
 
 	mu      sync.Mutex
 	open    []diagnosis.Evidence // of which no verdict has been made; nil for none
@@ -71,11 +75,11 @@ func (a *Agent) textOf(f diagnosis.Failure, before text) text {
 	return t
 }
 
-// begin starts the examination of the containers that are due; the others keep
+// begin returns an examination of the containers that are due; the others keep
 // their verdict.
 func (a *Agent) begin(ctx context.Context, w work) *round {
-	ctx, cancel := context.WithCancel(share.WithOnce(ctx))
-	r := &round{work: w, canceled: ctx.Done(), cancel: cancel, done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(share.WithTenant(share.WithOnce(ctx), w.update.Namespace))
+	r := &round{work: w, collected: make(chan struct{}), canceled: ctx.Done(), cancel: cancel, done: make(chan struct{})}
 	stale, again := a.pods.staleness(w.update.UID)
 	for _, f := range w.update.Failures {
 		f.Platform = a.platform
@@ -97,16 +101,34 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 		if !f.NextTry.After(e.at) { // the attempt is over or about to begin, which the status does not show yet
 			f.NextTry = time.Time{}
 		}
-		first, all := a.collector.Collect(ctx, f, fresh)
-		e.all = all
+		e.collect = func() {
+			leave, err := a.collecting.Enter(ctx, "")
+			if err != nil { // it is canceled
+				return
+			}
+			defer leave()
+			first, all := a.collector.Collect(ctx, f, fresh)
+			e.all = all
+			e.learn(first)
+		}
 		e.judge = func(evidence []diagnosis.Evidence) (diagnosis.Verdict, time.Time) {
 			return old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at)
 		}
-		e.learn(first)
 		r.running = append(r.running, e)
 	}
-	r.take()
+	if len(r.running) == 0 {
+		close(r.collected)
+		close(r.done)
+	}
 	return r
+}
+
+// collect runs the quick checks of the containers, and starts the others.
+func (r *round) collect() {
+	for _, e := range r.running {
+		e.collect()
+	}
+	close(r.collected)
 }
 
 // take takes the evidence of the examinations that have ended. If all have, the round
@@ -150,22 +172,29 @@ func (r *round) wait(until <-chan time.Time) bool {
 }
 
 // over reports whether the examination has ended.
-func (r *round) over() bool {
+func (r *round) over() bool { return isClosed(r.done) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-r.done:
+	case <-c:
 		return true
 	default:
 		return false
 	}
 }
 
-// concerns drops the containers that have recovered since, and reports whether any
-// are left.
+// concerns drops the containers that have recovered since, once the quick checks have
+// ended, and reports whether any may be left.
 func (r *round) concerns(w work) bool {
+	r.recovered = append(r.recovered, w.recovered...)
+	fails := len(w.update.Failures)+len(w.update.Waiting) > 0
+	if !isClosed(r.collected) {
+		return fails
+	}
 	r.exams = slices.DeleteFunc(r.exams, func(e *exam) bool {
-		return slices.ContainsFunc(w.recovered, func(f diagnosis.Failure) bool { return f.Subject() == e.failure.Subject() })
+		return slices.ContainsFunc(r.recovered, func(f diagnosis.Failure) bool { return f.Subject() == e.failure.Subject() })
 	})
-	return len(r.exams) > 0 && len(w.update.Failures)+len(w.update.Waiting) > 0
+	return fails && len(r.exams) > 0
 }
 
 // learn replaces the evidence. The verdict is made of it once it is asked for: as a

@@ -69,6 +69,7 @@ func (s *standings) examine(found []diagnosis.Evidence, edits ...func(*diagnosis
 	s.agent.pods.Observe(u)
 	s.agent.pods.Reexamine(u.UID, false)
 	r := s.agent.begin(s.t.Context(), work{update: u, judged: s.judged})
+	r.collect()
 	r.wait(nil)
 	s.judged = r.judged()
 	return r.verdicts()[0]
