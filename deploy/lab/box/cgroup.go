@@ -134,14 +134,20 @@ func enableControllers(dir string) error {
 // leaveRoot moves the calling process out of the root of its own v2 namespace: a cgroup
 // with processes cannot enable controllers for its children.
 func leaveRoot(dir string) error {
+	if err := enterLeaf(dir); err != nil {
+		return err
+	}
+	return enableControllers(dir)
+}
+
+// enterLeaf moves the calling process from a cgroup to a new one below it, in which it and
+// its children share what a node's services have beside the pods.
+func enterLeaf(dir string) error {
 	leaf := filepath.Join(dir, "lab")
 	if err := os.MkdirAll(leaf, 0o755); err != nil { // #nosec G301 -- the kernel's own mode
 		return err
 	}
-	if err := writeExisting(filepath.Join(leaf, "cgroup.procs"), "0"); err != nil {
-		return err
-	}
-	return enableControllers(dir)
+	return writeExisting(filepath.Join(leaf, "cgroup.procs"), "0")
 }
 
 // writeExisting writes to a kernel file and never creates one.

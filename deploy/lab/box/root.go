@@ -241,6 +241,12 @@ func (r root) cgroups() error {
 		if err := r.cgroup(h); err != nil {
 			return err
 		}
+		if slices.Contains(strings.Split(h.options, ","), "cpu") {
+			// Beside the pods' cgroup each process would weigh as much as a processor of theirs.
+			if err := enterLeaf(r.path("/sys/fs/cgroup/cpu")); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -354,7 +354,7 @@ resolvConf: /etc/resolv.conf
 # Run on any Linux machine: cgroup v1 or v2, with swap, with a full disk.
 failCgroupV1: false
 cgroupDriver: cgroupfs
-cgroupsPerQOS: false
+cgroupsPerQOS: true
 enforceNodeAllocatable: []
 failSwapOn: false
 evictionHard: {}
