@@ -3,19 +3,17 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
 
+	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
 )
 
 // threadNetNS is the network namespace of the thread that opens it.
 const threadNetNS = "/proc/thread-self/ns/net"
-
-// maxTries limits how often to repeat the lookup of a path that changes at the
-// same time.
-const maxTries = 10
 
 // Namespace is a network namespace of the node. It keeps the namespace alive
 // until Close, and is safe for concurrent use.
@@ -48,38 +46,25 @@ func Open(root, path string) (*Namespace, error) {
 // Close releases the namespace. Connections that were opened in it stay open.
 func (n *Namespace) Close() error { return n.file.Close() }
 
+// openFile tries all spellings of the path. A missing file (the pod is gone)
+// and a missing directory give the same error but need different fixes.
 func openFile(root, name string) (*os.File, error) {
 	if !path.IsAbs(name) || path.Clean(name) != name {
 		return nil, fmt.Errorf("want an absolute path without . or ..: %w", unix.EINVAL)
 	}
-	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, ErrNotMounted
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", root, err)
-	}
-	defer unix.Close(dir) //nolint:errcheck // only looked up in
-	return openBelow(dir, name)
-}
-
-// openBelow tries all spellings of the path. A missing file (the pod is gone)
-// and a missing directory give the same error but need different fixes.
-func openBelow(dir int, name string) (*os.File, error) {
 	missing := ErrNotMounted
 	for _, n := range spellings(name) {
-		// Non-blocking in case it is a pipe.
-		fd, err := openIn(dir, n, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+		file, err := openIn(root, n)
 		switch {
 		case err == nil:
-			return os.NewFile(uintptr(fd), name), nil
-		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+			return file, nil
+		case errors.Is(err, fs.ErrPermission):
 			return nil, fmt.Errorf("%w: open: %w", ErrNotPermitted, err)
-		case !errors.Is(err, unix.ENOENT):
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("open: %w", err)
 		}
-		if parent, err := openIn(dir, path.Dir(n), unix.O_PATH|unix.O_DIRECTORY); err == nil {
-			_ = unix.Close(parent)
+		if parent, err := pathrs.OpenInRoot(root, path.Dir(n)); err == nil {
+			_ = parent.Close()
 			missing = ErrGone
 		}
 	}
@@ -98,20 +83,16 @@ func spellings(name string) []string {
 	return []string{name}
 }
 
-// openIn opens a path as if dir were the root of the file system, including for
-// absolute links. The kernel follows no magic links of /proc.
-func openIn(dir int, name string, flags uint64) (int, error) {
-	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
-	fd, err := -1, error(nil)
-	for range maxTries {
-		fd, err = unix.Openat2(dir, name, how)
-		// EAGAIN: something was renamed at the same time, so the kernel cannot
-		// be sure.
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			break
-		}
+// openIn opens a path as if root were the root of the file system, including for
+// absolute links. No magic link of /proc is followed.
+func openIn(root, name string) (*os.File, error) {
+	handle, err := pathrs.OpenInRoot(root, name)
+	if err != nil {
+		return nil, err
 	}
-	return fd, err
+	defer handle.Close() //nolint:errcheck // only looked up
+	// Non-blocking in case it is a pipe.
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 }
 
 // examine checks what was opened.
@@ -124,11 +105,11 @@ func (n *Namespace) examine() error {
 }
 
 func isNetNS(fd int) error {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
+	var system unix.Statfs_t
+	if err := unix.Fstatfs(fd, &system); err != nil {
 		return fmt.Errorf("statfs: %w", err)
 	}
-	if fs.Type != unix.NSFS_MAGIC {
+	if system.Type != unix.NSFS_MAGIC {
 		return notNamespace(fd)
 	}
 	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
