@@ -229,30 +229,11 @@ func (l *diskLook) unseen() []diagnosis.Filesystem {
 
 func filesystem(s disk.Filesystem) diagnosis.Filesystem {
 	out := diagnosis.Filesystem{
-		Path: s.Path, Presumed: s.Presumed, Seen: s.Seen,
+		Path: s.Path, Presumed: s.Presumed, Seen: s.Seen, Unseen: diagnosis.Unseen(s.Unseen),
 		Free: s.Free, Total: s.Total, FreeInodes: s.FreeInodes, TotalInodes: s.TotalInodes,
 	}
-	if s.Unseen != "" {
-		out.Unseen = cmp.Or(unseen[s.Unseen], diagnosis.UnseenFailed)
-	}
 	for _, u := range s.Uses {
-		out.Uses = append(out.Uses, filesystemUses[u])
+		out.Uses = append(out.Uses, diagnosis.FilesystemUse(u))
 	}
 	return out
 }
-
-//nolint:gochecknoglobals // never written
-var (
-	unseen = map[disk.Unseen]diagnosis.Unseen{
-		disk.UnseenNotMounted: diagnosis.UnseenNotMounted,
-		disk.UnseenMissing:    diagnosis.UnseenMissing,
-		disk.UnseenForbidden:  diagnosis.UnseenForbidden,
-		disk.UnseenTimeout:    diagnosis.UnseenTimeout,
-		disk.UnseenFailed:     diagnosis.UnseenFailed,
-	}
-	filesystemUses = map[disk.Use]diagnosis.FilesystemUse{
-		disk.UseImages:    diagnosis.FilesystemImages,
-		disk.UseContent:   diagnosis.FilesystemContent,
-		disk.UseTemporary: diagnosis.FilesystemTemporary,
-	}
-)

@@ -8,7 +8,8 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// The faults and phases of package registry have the names of those of a report.
+// The faults and phases of package registry have the names of those of a report, and so
+// have what package disk says of file systems.
 
 // registryForms maps the forms of package registry to those of a report.
 //

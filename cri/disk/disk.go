@@ -3,21 +3,21 @@ package disk
 // Unseen is why nothing is known about a place.
 type Unseen string
 
-// The reasons.
+// The reasons, as a report has them.
 const (
 	// UnseenNotMounted: neither the directory nor a stand-in is mounted into
 	// the agent's container. By default it is not.
-	UnseenNotMounted Unseen = "NotMounted"
+	UnseenNotMounted Unseen = "not mounted into the agent"
 	// UnseenMissing: the node has no such directory.
-	UnseenMissing Unseen = "Missing"
+	UnseenMissing Unseen = "no such directory on the node"
 	// UnseenForbidden: the agent may not access it.
-	UnseenForbidden Unseen = "Forbidden"
+	UnseenForbidden Unseen = "permission denied"
 	// UnseenTimeout: the file system does not respond, for example a network
 	// file system whose server is gone.
-	UnseenTimeout Unseen = "Timeout"
+	UnseenTimeout Unseen = "the file system does not respond"
 	// UnseenFailed: the file system returned another error, such as an I/O
 	// error.
-	UnseenFailed Unseen = "Failed"
+	UnseenFailed Unseen = "the file system returns an error"
 )
 
 // Filesystem is a file system of the node. Its numbers are known only if Unseen

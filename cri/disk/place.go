@@ -10,17 +10,17 @@ import (
 // Use is what a pull uses a file system for.
 type Use string
 
-// The uses.
+// The uses, as a report has them.
 const (
 	// UseImages is for unpacked layers: a snapshotter's directory, or CRI-O's
 	// graph root.
-	UseImages Use = "images"
+	UseImages Use = "image store"
 	// UseContent is for compressed layers from the registry: containerd's
 	// content store.
-	UseContent Use = "content"
+	UseContent Use = "content store"
 	// UseTemporary is for layers until they are unpacked: CRI-O keeps them in
 	// /var/tmp.
-	UseTemporary Use = "temporary"
+	UseTemporary Use = "temporary files"
 )
 
 const contentStore = "io.containerd.content.v1.content"
