@@ -5,7 +5,7 @@ package peers
 import (
 	"bytes"
 	"context"
-	"debug/buildinfo"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,21 +42,22 @@ const (
 // peer is a program that runs as a pod beside the agent.
 type peer struct {
 	program string
-	module  string // path of its package
+	module  string // path and version
+	main    string // path of its package in the module
 	args    []string
 	metrics string // address that is scraped
 }
 
-// peers returns the programs, each at its newest version.
+// peers returns the programs.
 func peers() []peer {
 	return []peer{
-		{"node_exporter", "github.com/prometheus/node_exporter",
+		{"node_exporter", "github.com/prometheus/node_exporter@v1.12.1", ".",
 			[]string{"--path.rootfs=/host", "--web.listen-address=127.0.0.1:9100"}, "127.0.0.1:9100"},
-		{"nodeproblemdetector", "k8s.io/node-problem-detector/cmd/nodeproblemdetector",
+		{"nodeproblemdetector", "k8s.io/node-problem-detector@v1.36.0", "./cmd/nodeproblemdetector",
 			[]string{"--config.system-log-monitor=/config/kernel-monitor.json", "--prometheus-address=127.0.0.1", "--prometheus-port=20257", "--apiserver-override=https://127.0.0.1:6443?inClusterConfig=true"}, "127.0.0.1:20257"},
-		{"kube-state-metrics", "k8s.io/kube-state-metrics/v2",
+		{"kube-state-metrics", "k8s.io/kube-state-metrics/v2@v2.18.0", ".",
 			[]string{"--host=127.0.0.1", "--port=8081", "--telemetry-host=127.0.0.1", "--telemetry-port=8082"}, "127.0.0.1:8081"},
-		{"k8s-image-availability-exporter", "github.com/flant/k8s-image-availability-exporter",
+		{"k8s-image-availability-exporter", "github.com/flant/k8s-image-availability-exporter@v0.9.0", ".",
 			[]string{"--bind-address=127.0.0.1:8083"}, "127.0.0.1:8083"},
 	}
 }
@@ -136,12 +137,12 @@ func runPods(ctx context.Context, l *lab.Lab, n int) error {
 
 // start builds a peer and runs it as a pod. It returns its version.
 func (p peer) start(ctx context.Context, l *lab.Lab) (version string, err error) {
-	dir := filepath.Join(l.Dir(), "peers")
-	if version, err = p.build(ctx, dir); err != nil {
+	file := filepath.Join(l.Dir(), "peers", p.program)
+	if err := p.build(ctx, file); err != nil {
 		return "", fmt.Errorf("cannot be built here: %w", err)
 	}
 	reference := "peers.lab.example/" + p.program + ":1"
-	archive, err := l.BuildImage(reference, filepath.Join(dir, p.program), image.Options{})
+	archive, err := l.BuildImage(reference, file, image.Options{})
 	if err != nil {
 		return "", err
 	}
@@ -154,26 +155,44 @@ func (p peer) start(ctx context.Context, l *lab.Lab) (version string, err error)
 	if _, err := l.Kubectl(ctx, nil, "-n", "peers", "wait", "pod/"+p.podName(), "--for=condition=Ready", "--timeout=2m"); err != nil {
 		return "", fmt.Errorf("does not run: %w", err)
 	}
+	_, version, _ = strings.Cut(p.module, "@")
 	return version, nil
 }
 
-// build builds the newest version that the module proxy serves, without C.
-func (p peer) build(ctx context.Context, dir string) (version string, err error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", err
+// build builds the program, without C. go install would ask the module proxy for a list of
+// the versions too, which some do not serve.
+func (p peer) build(ctx context.Context, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
+		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", "-ldflags", "-s -w", p.module+"@latest") // #nosec G204 -- the table is ours
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOBIN="+dir)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-		return "", fmt.Errorf("go install: %w: %s", err, bytes.TrimSpace(lines[len(lines)-1]))
+	var module struct{ Dir, Error string }
+	text, failed := run(ctx, "", "mod", "download", "-json", p.module)
+	switch err := json.Unmarshal(text, &module); {
+	case module.Error != "":
+		return errors.New(lastLine(module.Error))
+	case failed != nil:
+		return failed
+	case err != nil:
+		return fmt.Errorf("go mod download: %w", err)
 	}
-	info, err := buildinfo.ReadFile(filepath.Join(dir, p.program))
-	if err != nil {
-		return "", err
+	_, err := run(ctx, module.Dir, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", to, p.main)
+	return err
+}
+
+// run returns what a command of go writes; its error has the last line of why it failed.
+func run(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...) // #nosec G204 -- the table is ours
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	out, err := cmd.Output()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("go %s: %w: %s", args[0], err, lastLine(string(failed.Stderr)))
 	}
-	return info.Main.Version, nil
+	return out, err
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
 }
 
 func (p peer) podName() string { return strings.ReplaceAll(p.program, "_", "-") }
