@@ -389,7 +389,7 @@ func secretMissingSummary(x *facts) string {
 	if x.evasive() { // the image's name may be wrong as well
 		s += fmt.Sprintf(" or has no repository %s: it does not say which", x.Repository)
 	}
-	return s
+	return s + after("; ", secretMalformedSummary(x))
 }
 
 func secretMalformedSummary(x *facts) string {
