@@ -117,6 +117,10 @@ const (
 	// once, and maxLooksOf how many of one namespace. What each lists may have megabytes.
 	maxLooks   = 4
 	maxLooksOf = 2
+	// maxLarge is how many responses of more than 256 KiB are read at once, and maxLargeOf
+	// how many of one namespace, since a registry may send them slowly.
+	maxLarge   = 2
+	maxLargeOf = 1
 	// startLife is for how long failures at a registry begin without a delay after the
 	// first, which had one. maxStarts limits for how many registries.
 	startLife = time.Second
@@ -138,7 +142,7 @@ func New(o Options) *Collector {
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
 	c.Registries.Resolve = c.dns.resolve
 	if c.Registries.Room == nil {
-		c.Registries.Room = registry.NewRoom()
+		c.Registries.Room = registry.NewRoom(share.NewSharedLanes(maxLarge, maxLargeOf, math.MaxInt))
 	}
 	c.asker.heard = c.heard
 	return c

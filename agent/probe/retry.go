@@ -228,7 +228,7 @@ func (r pullRetry) key() retryKey {
 
 // run retries the pull with one credential after another until one works.
 func (r pullRetry) run() []diagnosis.Evidence {
-	ctx, cancel := context.WithTimeout(context.Background(), retryTime)
+	ctx, cancel := context.WithTimeout(share.WithTenant(context.Background(), r.f.Namespace), retryTime)
 	defer cancel()
 	start := time.Now()
 	out := r.try(ctx)

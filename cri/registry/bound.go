@@ -23,17 +23,28 @@ const (
 
 // Room limits the memory for responses of all conversations that share it to 12 MiB. A
 // response that does not fit waits, and fails with ErrNoRoom at its deadline.
-type Room struct{ small, large *semaphore.Weighted }
+type Room struct {
+	small, large *semaphore.Weighted
+	turns        Turns
+}
 
-// NewRoom returns an empty room.
-func NewRoom() *Room {
-	return &Room{small: semaphore.NewWeighted(smallRoom), large: semaphore.NewWeighted(largeRoom)}
+// Turns limits how many of the larger responses are of one tenant.
+type Turns interface {
+	// Enter waits until a response may take its place. The error is that of ctx, or that
+	// too many wait; without one the caller must call leave.
+	Enter(ctx context.Context, name string) (leave func(), err error)
+}
+
+// NewRoom returns an empty room. turns may be nil where all responses are of one tenant.
+func NewRoom(turns Turns) *Room {
+	return &Room{small: semaphore.NewWeighted(smallRoom), large: semaphore.NewWeighted(largeRoom), turns: turns}
 }
 
 // place is the part of a room that one response has. The zero value has none.
 type place struct {
 	room         *Room
 	small, large int64
+	leaveTurn    func() // nil if it has none
 }
 
 // take waits for n more bytes of the room.
@@ -44,18 +55,38 @@ func (p *place) take(ctx context.Context, n int64) error {
 	from, taken := p.room.small, &p.small
 	if n > maxBody {
 		from, taken, n = p.room.large, &p.large, min(n, largeRoom)
+		if err := p.takeTurn(ctx); err != nil {
+			return noRoomAt(err)
+		}
 	}
-	switch err := from.Acquire(ctx, n); {
-	case errors.Is(err, context.DeadlineExceeded):
-		return ErrNoRoom
-	case err != nil:
-		return err
+	if err := from.Acquire(ctx, n); err != nil {
+		return noRoomAt(err)
 	}
 	*taken += n
 	return nil
 }
 
+// takeTurn waits for the turn of a larger response.
+func (p *place) takeTurn(ctx context.Context) (err error) {
+	if p.room.turns != nil && p.leaveTurn == nil {
+		p.leaveTurn, err = p.room.turns.Enter(ctx, "")
+	}
+	return err
+}
+
+// noRoomAt returns ErrNoRoom for the error of a context whose deadline has passed.
+func noRoomAt(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ErrNoRoom
+	}
+	return err
+}
+
 func (p *place) leave() {
+	if p.leaveTurn != nil {
+		p.leaveTurn()
+		p.leaveTurn = nil
+	}
 	if p.small > 0 {
 		p.room.small.Release(p.small)
 	}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"runtime/metrics"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -134,7 +136,7 @@ func TestManyLargeManifests(t *testing.T) {
 		return top, top
 	})
 	opts := options(trusting(t, s))
-	opts.Room = registry.NewRoom()
+	opts.Room = registry.NewRoom(nil)
 	const patience = 5 * time.Minute
 	opts.Timeouts = registry.Timeouts{DNS: patience, Connect: patience, TLS: patience, Response: patience, Total: patience}
 	e := endpoint(t, opts, s.Host)
@@ -158,6 +160,72 @@ func TestManyLargeManifests(t *testing.T) {
 	}
 }
 
+// tenantKey is the context key of a tenant.
+type tenantKey struct{}
+
+// oneEach lets one larger response of each tenant be read at a time.
+type oneEach map[string]chan struct{}
+
+// Enter implements registry.Turns.
+func (o oneEach) Enter(ctx context.Context, _ string) (leave func(), err error) {
+	turn := o[ctx.Value(tenantKey{}).(string)]
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A tenant whose registries send large manifests slowly takes not all of the room for them.
+func TestSlowLargeManifestsOfAnother(t *testing.T) {
+	begun := make(chan struct{}, 2)
+	s, _, _ := holding(t, func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
+		top = c.Image(amd64(), c.Layer(1))
+		for _, tag := range []string{"slow", "large"} {
+			body := strings.TrimSuffix(string(c.Body(top)), "}") + `,"annotations":{"` + tag + `":"` + strings.Repeat("x", 4_000_000) + `"}}`
+			d := c.Manifest(ocispec.MediaTypeImageManifest, []byte(body))
+			c.Tag(tag, d)
+			if tag == "slow" {
+				c.Break(d, func(o *registrytest.Object) {
+					o.Handler = func(w http.ResponseWriter, r *http.Request, body []byte) {
+						w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+						_, _ = w.Write(body[:1])
+						_ = http.NewResponseController(w).Flush()
+						begun <- struct{}{}
+						<-r.Context().Done()
+					}
+				})
+			}
+		}
+		return top, top
+	})
+	const patience = 5 * time.Minute
+	opts := options(trusting(t, s))
+	opts.Room = registry.NewRoom(oneEach{"evil": make(chan struct{}, 1), "shop": make(chan struct{}, 1)})
+	opts.Timeouts.Response = patience
+	e := endpoint(t, opts, s.Host)
+	ask := func(ctx context.Context, tenant, tag string) registry.Answer {
+		ctx = context.WithValue(ctx, tenantKey{}, tenant)
+		return e.Inspect(ctx, ref(t, s.Host+"/team/app:"+tag), nil, registry.InspectOptions{}.On(amd64()).Within(patience))
+	}
+	ctx, giveUp := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range cap(begun) {
+		wg.Go(func() { ask(ctx, "evil", "slow") })
+		<-begun
+	}
+	if a := ask(t.Context(), "shop", "large"); !a.Found {
+		t.Errorf("answer %+v", a)
+	}
+	giveUp()
+	wg.Wait()
+	if a := ask(t.Context(), "evil", "large"); !a.Found { // nothing is held anymore
+		t.Errorf("answer %+v", a)
+	}
+	opts.Room.Fill()()
+}
+
 // An answer for which there is no room in time says nothing: neither that the
 // image is there nor that anything is wrong. With room, the same questions are
 // answered, and nothing is left of the answers.
@@ -171,7 +239,7 @@ func TestNoRoom(t *testing.T) {
 		{Name: "team/missing", Tags: []string{"other"}},
 	}})
 	opts := options(trusting(t, s))
-	opts.Room = registry.NewRoom()
+	opts.Room = registry.NewRoom(nil)
 	e := endpoint(t, opts, s.Host)
 	inspected := registry.InspectOptions{}.On(amd64())
 	probe := func(name string) func(context.Context, time.Duration) registry.Answer {

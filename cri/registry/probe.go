@@ -75,7 +75,7 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, cred 
 	c.answer.Endpoint = e.String()
 	c.object, c.digested = object(ref)
 	if c.room = e.Settings.Room; c.room == nil {
-		c.room = NewRoom()
+		c.room = NewRoom(nil)
 	}
 	g := c.connect(ctx)
 	c.authorizer = docker.NewDockerAuthorizer(

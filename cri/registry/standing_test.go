@@ -44,7 +44,7 @@ func TestStandingWithoutRoom(t *testing.T) {
 		{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
 	}})
 	opts, image := options(trusting(t, s)), ref(t, s.Host+"/team/app:1.0")
-	opts.Room = registry.NewRoom()
+	opts.Room = registry.NewRoom(nil)
 	patient := endpoint(t, opts, s.Host)
 	opts.Timeouts.Total = time.Second
 	free := opts.Room.Fill()
