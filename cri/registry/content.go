@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -97,11 +98,14 @@ type inspection struct {
 	rest time.Duration
 	// received is the number of bytes of blobs received.
 	received int64
+	// unpackable is the number of bytes that layers may still be unpacked to, for all lanes.
+	unpackable *atomic.Int64
 }
 
 func newInspection(t turns, want InspectOptions) *inspection {
 	c := t.all[0].conversation
-	i := &inspection{conversation: c, turns: t, want: want, looked: map[digest.Digest]bool{}}
+	i := &inspection{conversation: c, turns: t, want: want, looked: map[digest.Digest]bool{}, unpackable: new(atomic.Int64)}
+	i.unpackable.Store(maxUnpacked)
 	if i.platform = platforms.DefaultSpec(); want.Platform != nil {
 		i.platform = platforms.Normalize(*want.Platform)
 	}

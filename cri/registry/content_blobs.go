@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -29,7 +30,7 @@ const (
 	maxGlances   = 8         // layers of which the first byte is asked for
 	maxDownloads = 16        // layers that are downloaded
 	maxDownload  = 32 << 20  // bytes of them
-	maxUnpacked  = 256 << 20 // bytes that a downloaded layer is unpacked to
+	maxUnpacked  = 256 << 20 // bytes that all downloaded layers of an image are unpacked to
 	markSize     = 262       // bytes up to where an archive says that it is one
 )
 
@@ -411,7 +412,7 @@ func (i *inspection) verifyBody(resp *http.Response, d ocispec.Descriptor) flaw 
 	}
 	verifier := d.Digest.Verifier()
 	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
-	sound := isSound(body, d.MediaType, i.unpacked[d.Digest])
+	sound := isSound(body, d.MediaType, i.unpacked[d.Digest], i.unpackable)
 	_, _ = io.Copy(io.Discard, body) // the rest; counted keeps the error
 	switch {
 	case errors.Is(body.err, ErrBodyTooLarge):
@@ -442,12 +443,12 @@ func (c *counted) Read(p []byte) (int, error) {
 }
 
 // isSound reports whether a layer can be unpacked. unpacked is the expected digest of its
-// unpacked content; "" if unknown.
-func isSound(body io.Reader, mediaType string, unpacked digest.Digest) bool {
+// unpacked content; "" if unknown. left is the number of bytes that may still be unpacked.
+func isSound(body io.Reader, mediaType string, unpacked digest.Digest, left *atomic.Int64) bool {
 	buffered := bufio.NewReader(body)
 	mark, _ := buffered.Peek(markSize)
 	if compression.DetectCompression(mark) == compression.Gzip {
-		return isGzip(buffered, images.IsLayerType(mediaType), unpacked)
+		return isGzip(buffered, images.IsLayerType(mediaType), unpacked, left)
 	}
 	return isMarked(mark, mediaType)
 }
@@ -467,25 +468,24 @@ func isMarked(mark []byte, mediaType string) bool {
 }
 
 // isGzip reports whether a stream decompresses and, for a layer, whether its content is an
-// archive with the expected digest. A layer that is larger than maxUnpacked counts as right.
-func isGzip(r io.Reader, layer bool, unpacked digest.Digest) bool {
+// archive with the expected digest. What is beyond the bytes left counts as right: a few bytes
+// may unpack to a thousand times as many.
+func isGzip(r io.Reader, layer bool, unpacked digest.Digest, left *atomic.Int64) bool {
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return false
 	}
 	check := digest.Canonical.Digester()
-	content := io.TeeReader(io.LimitReader(z, maxUnpacked), check.Hash())
+	limited := &io.LimitedReader{R: z, N: max(left.Load(), 0)}
+	defer func(limit int64) { left.Add(limited.N - limit) }(limited.N)
+	content := io.TeeReader(limited, check.Hash())
 	if layer {
 		if _, err := tar.NewReader(io.LimitReader(content, maxArchiveHeader)).Next(); errors.Is(err, tar.ErrHeader) {
 			return false
 		}
 	}
-	n, err := io.Copy(io.Discard, content)
-	if err != nil {
+	if _, err := io.Copy(io.Discard, content); err != nil {
 		return false
 	}
-	if more, _ := z.Read(make([]byte, 1)); more > 0 || n >= maxUnpacked {
-		return true
-	}
-	return !layer || unpacked.Validate() != nil || unpacked.Algorithm() != digest.Canonical || check.Digest() == unpacked
+	return limited.N == 0 || !layer || unpacked.Validate() != nil || unpacked.Algorithm() != digest.Canonical || check.Digest() == unpacked
 }
