@@ -3,15 +3,18 @@ package nodeconfig_test
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -405,6 +408,47 @@ func TestUnusableHostsFile(t *testing.T) {
 				t.Errorf("left in the temporary directory: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// What is no file, which may never end, and what is too large is not read. With the first
+// the runtime does not pull either; of the second nothing is known.
+func TestUnboundedFiles(t *testing.T) {
+	const names = "server = 'https://hub.test'\nca = 'ca.pem'\nclient = [['c.pem', '/keys/k.pem']]\n"
+	for name, tc := range map[string]struct{ hosts, odd string }{
+		"hosts.toml":     {"", "certs.d/hub.test/hosts.toml"},
+		"ca":             {names, "certs.d/hub.test/ca.pem"},
+		"key":            {names, "keys/k.pem"},
+		"not hosts.toml": {"", "certs.d/hub.test/x.crt"},
+	} {
+		for kind, create := range map[string]func(file string) error{
+			"pipe":  func(file string) error { return syscall.Mkfifo(file, 0o600) },
+			"large": func(file string) error { return errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, 9<<20)) },
+		} {
+			for _, mounted := range []bool{true, false} {
+				t.Run(fmt.Sprint(name, " ", kind, " ", mounted), func(t *testing.T) {
+					files := map[string]string{"certs.d/hub.test/": "", "keys/": ""}
+					opts := options(node(t, files))
+					root := opts.Root
+					opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
+					hosts := tc.hosts
+					if !mounted {
+						opts.Root, opts.CertsDir, hosts = "", filepath.Join(root, "certs.d"), strings.ReplaceAll(hosts, "/keys", filepath.Join(root, "keys"))
+					}
+					if hosts != "" {
+						hostfstest.Add(t, root, map[string]string{"certs.d/hub.test/hosts.toml": hosts})
+					}
+					if err := create(filepath.Join(root, tc.odd)); err != nil {
+						t.Fatal(err)
+					}
+					_, _, err := sources(t, opts, "hub.test/a:1")
+					_, refused := errors.AsType[*nodeconfig.ConfigError](err)
+					if wantRefused := kind == "pipe" && tc.odd != "certs.d/hub.test/hosts.toml"; err == nil || refused != wantRefused {
+						t.Errorf("error %v, of the configuration: %t", err, refused)
+					}
+				})
+			}
+		}
 	}
 }
 

@@ -1,12 +1,15 @@
 package nodeconfig
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 const hostsFile = "hosts.toml"
@@ -73,6 +76,9 @@ func (c *Config) view(nodeDir string) (view, error) {
 	if err == nil && c.version.wantsHostTable() && lacksHosts(doc) {
 		return c.copyView(nodeDir, view{without: true})
 	}
+	if odd := cmp.Or(unbounded(err), c.unboundedCertificate(nodeDir, doc)); odd != nil {
+		return view{}, odd
+	}
 	doc, unknown := c.version.asOlder(doc)
 	if c.fs.IsHost() && !unknown {
 		return view{dir: real, doc: doc}, nil // containerd's package gets the same error
@@ -81,12 +87,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 		return view{}, err
 	}
 	v := view{dir: real}
-	onNode := func(name string) string {
-		if path.IsAbs(name) {
-			return name
-		}
-		return path.Join(nodeDir, name)
-	}
+	onNode := func(name string) string { return within(nodeDir, name) }
 	doc, dropped := dropPaths(doc, func(host, key, name string) bool {
 		hidden := c.hides(onNode(name))
 		if hidden {
@@ -100,6 +101,48 @@ func (c *Config) view(nodeDir string) (view, error) {
 		return v, nil
 	}
 	return c.copyView(nodeDir, v)
+}
+
+// within returns the path of a file that a file in a directory names.
+func within(dir, name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join(dir, name)
+}
+
+// unboundedCertificate returns an error if a certificate or key that containerd's package
+// may read is no file but, for example, a pipe, for which it would wait without end, or is
+// too large. With what is no file the runtime does not pull either.
+func (c *Config) unboundedCertificate(nodeDir string, doc []byte) error {
+	var names []string
+	dropPaths(doc, func(_, _, name string) bool {
+		names = append(names, within(nodeDir, name))
+		return false
+	})
+	for _, name := range c.fs.List(nodeDir) { // for a hosts.toml that is not valid
+		if file := path.Join(nodeDir, name); slices.Contains([]string{".crt", ".cert", ".key"}, path.Ext(name)) && !c.fs.IsDir(file) {
+			names = append(names, file)
+		}
+	}
+	for _, name := range names {
+		_, err := c.fs.ReadFile(name, maxConfigFile)
+		switch err = unbounded(err); {
+		case errors.Is(err, hostfs.ErrNotRegular):
+			return &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: path.Join(nodeDir, hostsFile)}, err}
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// unbounded returns an error that only this process gets: of what is no file, or too large.
+func unbounded(err error) error {
+	if errors.Is(err, hostfs.ErrNotRegular) || errors.Is(err, hostfs.ErrTooLarge) {
+		return err
+	}
+	return nil
 }
 
 // rebase returns the path in this process of a file of the node.
