@@ -39,6 +39,8 @@ type document struct {
 	at   place
 	json []byte
 	from *source
+	// lists is the number of lists that it is in.
+	lists int
 }
 
 // read reads a whole file, or standard input; at most maxFile bytes.

@@ -21,6 +21,10 @@ import (
 // defaultNamespace is the namespace of objects that set none, as in kubectl.
 const defaultNamespace = "default"
 
+// maxLists is how many lists may be inside each other: what is in them is read once for
+// each.
+const maxLists = 8
+
 // key names an object of one kind.
 type key struct{ namespace, name string }
 
@@ -179,8 +183,11 @@ func (o *objects) add(d document, kind string) error {
 }
 
 func (o *objects) addList(d document, h header, kind string) error {
+	if d.lists++; d.lists > maxLists || len(h.Items) > maxDocuments {
+		return fmt.Errorf("a list of more than %d objects, or inside more than %d others", maxDocuments, maxLists-1)
+	}
 	for i, item := range h.Items {
-		if err := o.add(document{at: d.at, json: item, from: d.from}, kind); err != nil {
+		if err := o.add(document{at: d.at, json: item, from: d.from, lists: d.lists}, kind); err != nil {
 			return fmt.Errorf("item %d: %w", i+1, err)
 		}
 	}

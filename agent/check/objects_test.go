@@ -131,6 +131,26 @@ func TestBadManifests(t *testing.T) {
 	}
 }
 
+// What lists have in them is not read without bound, however deep or long they are.
+func TestBoundedLists(t *testing.T) {
+	t.Parallel()
+	const pod = "{kind: Pod, apiVersion: v1, spec: {containers: [{name: app, image: a}]}}"
+	inLists := func(n int) string {
+		return strings.Repeat("{kind: List, apiVersion: v1, items: [", n) + pod + strings.Repeat("]}", n)
+	}
+	if o := loaded(t, inLists(maxLists)); len(o.pods) != 1 {
+		t.Errorf("%d pods in %d lists, want 1", len(o.pods), maxLists)
+	}
+	for name, text := range map[string]string{
+		"deep": inLists(maxLists + 1),
+		"long": `{"kind":"XList","apiVersion":"v1","items":[` + strings.Repeat("{},", maxDocuments) + "{}]}",
+	} {
+		if _, err := load(Options{Files: []string{"-"}}, strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), "a list of more than") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Objects may be in any file, before or after their references.
 func TestSeveralFiles(t *testing.T) {
 	t.Parallel()
