@@ -256,17 +256,24 @@ func (p *podPublisher) of(u podwatch.Update) *podState {
 	return p.state
 }
 
+// clockSkew is by how much the clocks of a node and of the API server may differ. A report
+// that is older than its pod by more came with the pod's manifest, which somebody has made
+// of another pod.
+const clockSkew = time.Minute
+
 // adopt returns the state that an earlier run of the agent has left in the
-// annotations; empty if they hold no report that can be read. One of another schema, which
-// another version of whypull has written, counts as far as it has the same fields.
+// annotations; empty if they hold no report that can be read, or another pod's. One of
+// another schema, which another version of whypull has written, counts as far as it has the
+// same fields.
 func adopt(u podwatch.Update, now time.Time) *podState {
 	state := newPodState()
 	doc, err := decode(u.Annotations[ReportAnnotation])
-	if err != nil {
+	at, unknown := time.Parse(time.RFC3339, doc.ObservedAt)
+	if err != nil || unknown == nil && u.Created.Sub(at) > clockSkew {
 		return state
 	}
 	state.causes, state.content = u.Annotations[CauseAnnotation], digestOf(doc.withoutTimes())
-	if at, err := time.Parse(time.RFC3339, doc.ObservedAt); err == nil && !at.After(now) { // no agent has written what is to come
+	if unknown == nil && !at.After(now) { // no agent has written what is to come
 		state.at = at
 	}
 	for _, c := range doc.Containers {

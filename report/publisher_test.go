@@ -807,6 +807,30 @@ func TestForgedEarlyBeginning(t *testing.T) {
 	}
 }
 
+// A manifest that was made of another pod has that one's report, in which nothing is said
+// of the pod that is created from it.
+func TestReportOlderThanThePod(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		created time.Duration // after the report
+		writes  int
+	}{
+		"its own":               {-time.Hour, 1},
+		"by clocks that differ": {clockSkew, 1},
+		"another pod's":         {clockSkew + time.Second, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+			u.Created = d.at.Add(tt.created - 10*time.Minute)
+			if err := d.try(u, true, verdict("app", diagnosis.TagNotFound)); err != nil {
+				t.Error(err)
+			}
+			d.want("after the same verdict", tt.writes, tt.writes)
+		})
+	}
+}
+
 // What has whypull's keys goes from a pod that does not fail, whoever wrote it: it may
 // have been forged, or be of a release that was rolled back. Other keys stay.
 func TestForeignAnnotations(t *testing.T) {
