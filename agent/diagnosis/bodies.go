@@ -305,6 +305,9 @@ type RegistryFacts struct {
 	Page bool
 	// NoAPI reports whether there is no /v2/ either, for FaultNotFound.
 	NoAPI bool
+	// UpstreamRefuses reports whether the registry caches another one, which does not
+	// accept the credentials of the cache, for FaultUnexpectedAnswer.
+	UpstreamRefuses bool
 	// Remote is the address that was talked to; Addresses are those of the
 	// endpoint's name.
 	Remote    string

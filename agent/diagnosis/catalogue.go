@@ -230,7 +230,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: PolicyBlocked, Label: "policy_blocked", Title: "Blocked by policy", Fixer: FixRegistry,
 	Meaning: "The registry, or a policy in front of it, blocks the image.",
 	Advice:  "Ask the owner of the registry which policy blocks the image.",
-	Weight:  CountsOnce, summary: detailSummary(FaultPolicyBlocked), remedy: blockedRemedy, kin: kinForbidden, retry: retryShowsNoMore, beyondReplay: true,
+	Weight:  CountsOnce, summary: blockedSummary, remedy: blockedRemedy, kin: kinForbidden, retry: retryShowsNoMore, beyondReplay: true,
 }, {
 	Cause: PullSecretMissing, Label: "pull_secret_missing", Title: "Pull secret missing", Fixer: FixApplication,
 	Meaning: "A pull secret of the pod does not exist in its namespace, and the registry requires credentials.",

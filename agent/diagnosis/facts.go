@@ -488,6 +488,32 @@ func (x *facts) rejectedToken() (*Evidence, bool) {
 	return find(x.origin(), func(e *Evidence) bool { return e.Registry().TokenRejected })
 }
 
+// refusedUpstream reports whether the registry is refused by the one that it caches; the
+// text is ECR's.
+func (x *facts) refusedUpstream() bool {
+	_, refused := find(x.origin(), func(e *Evidence) bool { return e.Registry().UpstreamRefuses })
+	return refused || x.reading() == RegistryError && strings.Contains(x.message().Text, "pull through cache rule")
+}
+
+// childMissing reports whether the runtime's text alone shows that the registry lacks a
+// manifest, after it has given the one with its digest in it.
+func (x *facts) childMissing() bool {
+	_, ok := x.atOrigin(FaultTagNotFound)
+	return !ok && x.reading() == TagNotFound && x.message().AfterManifest
+}
+
+// blockedHere reports whether the node's registries.conf blocks the registry, in the words
+// of containers/image.
+func (x *facts) blockedHere() bool {
+	return x.reading() == PolicyBlocked && strings.Contains(x.message().Text, "is blocked in /")
+}
+
+// unsigned reports whether it is the registry that requires a signature: in the words of
+// Harbor.
+func (x *facts) unsigned() bool {
+	return strings.Contains(x.message().Text, "image is not signed ")
+}
+
 // noAPI is the answer of a server that has no registry's API.
 func (x *facts) noAPI() (*Evidence, bool) {
 	return find(x.origin(), func(e *Evidence) bool { return e.Fault == FaultNotFound && e.Registry().NoAPI })

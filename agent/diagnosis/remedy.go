@@ -80,6 +80,9 @@ func (x *facts) kubectl(verb string, args ...string) string {
 
 // registryErrorRemedy is for a registry that rejects the tokens of its own token server.
 func registryErrorRemedy(x *facts) []string {
+	if x.refusedUpstream() {
+		return []string{comment("In the account of %s, correct the secret with the credentials of the pull through cache rule for %s, and check that the upstream registry has the image under this name.", x.Registry, x.Repository), x.watch()}
+	}
 	e, ok := x.rejectedToken()
 	if !ok {
 		return nil
@@ -125,6 +128,8 @@ func shortRemedy(x *facts) []string {
 func tagRemedy(x *facts) []string {
 	e, _ := x.atOrigin(FaultTagNotFound)
 	switch image := x.Ref(); {
+	case x.childMissing():
+		return []string{x.pushAgain(), x.watch()}
 	case image.Digest != "" && image.Tag != "":
 		return x.setImage(image.WithTag(image.Tag), "use the tag without the digest, which does not exist")
 	case len(e.Registry().Candidates) == 0:
@@ -976,11 +981,26 @@ func (x *facts) decryptRemedy() []string {
 // contentRemedy puts whole content into the registry: a push leaves out what the
 // registry says it has.
 func contentRemedy(x *facts) []string {
-	first := comment("Push the image again, and check the storage of the registry and the proxies in front of it. Delete the image in %s first, because a push leaves out content that the registry says it has.", x.Registry)
-	if _, missing := x.atOrigin(FaultContentMissing); missing {
-		first = comment("Push the image again from where it was built, because %s lacks content of it. If that is a cache of another registry, remove the image from the cache.", x.Registry)
+	_, corrupt := x.atOrigin(FaultContentCorrupt)
+	_, missing := x.atOrigin(FaultContentMissing)
+	again := comment("Push the image again, and check the storage of the registry and the proxies in front of it. Delete the image in %s first, because a push leaves out content that the registry says it has.", x.Registry)
+	switch {
+	case missing:
+		return []string{x.pushAgain(), x.watch()}
+	case corrupt || x.failedAgain():
+		return []string{again, x.watch()}
 	}
-	return []string{first, x.watch()}
+	return []string{
+		comment("On a node other than %s, pull the image:", x.Node),
+		x.tools().pull + " " + quote(x.Image),
+		comment("If this works, look for what changes or cuts off content on its way to node %s, such as a mirror or a proxy. Otherwise:", x.Node),
+		again,
+	}
+}
+
+// pushAgain is for a registry that lacks a part of an image.
+func (x *facts) pushAgain() string {
+	return comment("Push the image again from where it was built, because %s lacks content of it. If that is a cache of another registry, remove the image from the cache.", x.Registry)
 }
 
 // respondent finds out what responds in the place of a registry.
@@ -992,7 +1012,7 @@ func (x *facts) respondent() []string {
 func handshakeRemedy(x *facts) []string {
 	e, _ := x.atOrigin(FaultTLSHandshakeFailed)
 	first := comment("%s", x.row(TLSHandshakeFailed).Advice)
-	if e.Registry().Alert == AlertName {
+	if e.Registry().Alert == AlertName || strings.Contains(x.message().Text, "tls: unrecognized name") {
 		first = comment("Add %s to the server or load balancer that responds, or use a name that it serves.", x.host())
 	}
 	return append([]string{first}, x.onNode("curl -sv --max-time 20", "see its answer")...)
@@ -1130,6 +1150,9 @@ func readsRegistries(file string) bool { return strings.Contains(file, "/registr
 // signatureRemedy names the policy that refused the image.
 func signatureRemedy(x *facts) []string {
 	e := x.policy()
+	if x.unsigned() {
+		return []string{comment("Sign %s with the tool that the message names. Or ask the owner of %s to change the policy of the project", x.image(), x.Registry)}
+	}
 	if e == nil {
 		if !strings.Contains(x.message().Text, "image verifier") {
 			return nil
@@ -1151,7 +1174,7 @@ func blockedRemedy(x *facts) []string {
 	switch {
 	case e != nil:
 		file = e.Config().File
-	case !strings.Contains(x.message().Text, "is blocked in /"):
+	case !x.blockedHere():
 		return x.withheldRemedy()
 	}
 	return []string{
@@ -1165,8 +1188,11 @@ func blockedRemedy(x *facts) []string {
 func (x *facts) withheldRemedy() []string {
 	e, _ := x.atOrigin(FaultPolicyBlocked)
 	status := e.Registry().Status
-	if status == 0 && x.reading() == PolicyBlocked {
-		status = x.message().Status
+	if text := x.message(); status == 0 && x.reading() == PolicyBlocked {
+		status = text.Status
+		if strings.Contains(strings.ToLower(text.Text), "quota") {
+			status = http402
+		}
 	}
 	switch status {
 	case http402:

@@ -461,7 +461,7 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 			b.Platforms = strings.Split(value, ",")
 		}
 	case "says":
-		b.Exists, b.SaysExpired, b.TokenRejected = value == "exists", value == "expired", value == "invalid token"
+		b.Exists, b.SaysExpired, b.TokenRejected, b.UpstreamRefuses = value == "exists", value == "expired", value == "invalid token", value == "upstream"
 	case "skew":
 		var ahead time.Duration
 		ahead, err = time.ParseDuration(value)

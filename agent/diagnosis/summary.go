@@ -48,6 +48,14 @@ func detailSummary(faults ...Fault) func(*facts) string {
 	}
 }
 
+// blockedSummary is detailSummary, or about a registry that the node itself blocks.
+func blockedSummary(x *facts) string {
+	if s := detailSummary(FaultPolicyBlocked)(x); s != "" || !x.blockedHere() {
+		return s
+	}
+	return fmt.Sprintf("the registry configuration of node %s blocks %s, so the runtime does not ask it for %s", x.Node, x.Registry, x.Repository)
+}
+
 // formatSummary is detailSummary, or about encrypted layers.
 func formatSummary(x *facts) string {
 	if s := detailSummary(FaultUnsupportedFormat, FaultWebPage)(x); s != "" || !x.undecrypted() {
@@ -89,6 +97,8 @@ func shortSummary(x *facts) string {
 func signatureSummary(x *facts) string {
 	e := x.policy()
 	switch {
+	case x.unsigned():
+		return fmt.Sprintf("%s does not serve %s: its policy requires a signature that the image does not have", x.Registry, x.image())
 	case e == nil:
 		return ""
 	case e.Config().Problem == ConfigPolicySigned:
@@ -662,7 +672,10 @@ func deniedOrNotFoundSummary(x *facts) string {
 
 func tagNotFoundSummary(x *facts) string {
 	e, ok := x.atOrigin(FaultTagNotFound)
-	if !ok {
+	switch {
+	case x.childMissing():
+		return fmt.Sprintf("%s has %s of %s, but lacks a manifest that it refers to", cmp.Or(x.elsewhere(), x.Registry), x.version(), x.Repository)
+	case !ok:
 		return fmt.Sprintf("%s has no manifest for %s", x.Registry, x.image())
 	}
 	s := fmt.Sprintf("%s does not exist in %s/%s", x.version(), x.Registry, x.Repository)

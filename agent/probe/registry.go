@@ -448,7 +448,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	facts := &diagnosis.RegistryFacts{
 		Phase: diagnosis.Phase(a.Phase), Status: a.Status, Timings: timings(a.Durations),
 		Via: a.Redirects.Via, Hops: a.Redirects.Hops, Targets: a.Redirects.Targets,
-		Page: a.Response.HTML, NoAPI: a.Response.NoAPI, RetryAfter: a.Response.RetryAfter,
+		Page: a.Response.HTML, NoAPI: a.Response.NoAPI, UpstreamRefuses: a.Response.UpstreamRefuses, RetryAfter: a.Response.RetryAfter,
 		TokenHost: a.Auth.TokenHost, TokenPlain: a.Auth.TokenPlain, TokenRejected: a.Auth.TokenRejected, Skew: a.Auth.Skew, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists,
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
 		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: diagnosis.Fault(a.Proxy.Fault),

@@ -66,6 +66,9 @@ type Response struct {
 	HTML bool
 	// NoAPI: there is no /v2/ either, for FaultNotFound.
 	NoAPI bool
+	// UpstreamRefuses: the registry caches another one, which does not accept the
+	// credentials that it has for it, for FaultUnexpectedAnswer.
+	UpstreamRefuses bool
 	// RetryAfter is how long the registry, its token server or the target of a redirect
 	// asks clients to wait: Retry-After or, with a 429, RateLimit-Reset and
 	// X-RateLimit-Reset. 0 if it does not; at most 24 hours.

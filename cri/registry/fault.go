@@ -319,7 +319,7 @@ func isErrno(err error, errno syscall.Errno) bool {
 // used up its bandwidth.
 const statusBandwidthLimit = 509
 
-// statusFault returns the fault of an HTTP status without context. A 404 can mean more; 407
+// statusFault returns the fault of an HTTP status without context. A 404 or 410 can mean more; 407
 // is only sent by proxies. Hosted registries answer 402 for an account that is not paid for
 // or has used up its quota, which is no error of theirs and does not pass.
 func statusFault(status int) Fault {
@@ -328,7 +328,7 @@ func statusFault(status int) Fault {
 		return FaultUnauthorized
 	case status == http.StatusForbidden:
 		return FaultForbidden
-	case status == http.StatusNotFound:
+	case status == http.StatusNotFound, status == http.StatusGone:
 		return FaultNotFound
 	case status == http.StatusProxyAuthRequired:
 		return FaultProxyFailed
@@ -357,8 +357,17 @@ func isPolicy(status int, body []byte) bool {
 	text := strings.ToLower(wordsOf(body))
 	return slices.ContainsFunc([]string{
 		"due to configured policy in", "download blocking policy", "policy violation", "quarantined", "not signed in notary",
-		"blocked by policy", "is deprecated and shutting down",
+		"image is not signed by", "packages curation service", "blocked by policy", "is deprecated and shutting down",
 	}, func(words string) bool { return strings.Contains(text, words) })
+}
+
+// upstreamRefuses reports whether a registry that caches another one, as ECR with a pull
+// through cache rule, refuses because that does not accept the credentials of the rule.
+func upstreamRefuses(status int, body []byte) bool {
+	if status != http.StatusForbidden || startsPage(body) {
+		return false
+	}
+	return strings.Contains(strings.ToLower(wordsOf(body)), "pull through cache rule")
 }
 
 // tokenFault returns the fault of a failed token request: a 404 or 403 of the token server is

@@ -101,6 +101,7 @@ func TestStatusFault(t *testing.T) {
 		404: FaultNotFound,
 		405: FaultUnexpectedAnswer,
 		407: FaultProxyFailed,
+		410: FaultNotFound,
 		429: FaultRateLimited,
 		451: FaultPolicyBlocked,
 		500: FaultServerError,

@@ -653,6 +653,9 @@ func (c *conversation) meaning(r reply) Fault {
 		return FaultRateLimited // with another status than 429, as of a gateway in front
 	case isPolicy(r.status, r.body):
 		return FaultPolicyBlocked
+	case upstreamRefuses(r.status, r.body):
+		c.answer.Response.UpstreamRefuses = true
+		return FaultUnexpectedAnswer
 	default:
 		return statusFault(r.status)
 	}
