@@ -411,7 +411,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: ImageVolumeUnsupported, Label: "image_volume_unsupported", Title: "Image volumes not supported", Fixer: FixNode,
 	Meaning: "The container runtime of the node does not support image volumes.",
 	Advice:  "Upgrade the node to containerd 2.1, CRI-O 1.31 or later, or use a volume of another type.",
-	Group:   ByNode, remedy: imageVolumeRemedy, retry: retryShowsNoMore, regardless: true, beyondReplay: true,
+	Group:   ByNode, summary: imageVolumeSummary, remedy: imageVolumeRemedy, retry: retryShowsNoMore, regardless: true, beyondReplay: true,
 }, {
 	Cause: RuntimeError, Label: "runtime_error", Title: "Runtime error", Transient: true, Fixer: FixNode,
 	Meaning: "The container runtime on the node failed.",

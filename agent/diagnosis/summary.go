@@ -318,6 +318,11 @@ func (x *facts) shown() *Evidence {
 	return all[max(i, 0)]
 }
 
+// imageVolumeSummary: the image has been pulled, and its content cannot be used.
+func imageVolumeSummary(x *facts) string {
+	return fmt.Sprintf("%s cannot be mounted: the container runtime of node %s does not support image volumes", x.image(), x.Node)
+}
+
 func invalidNameSummary(x *facts) string {
 	e, _ := x.first(CheckImage, FaultNameInvalid)
 	s := fmt.Sprintf("image name %q is not valid%s", x.image(), after(": ", e.Image().Invalid))
