@@ -89,7 +89,7 @@ func allowed() map[string][]string {
 		"cri/disk":        {"cri/hostfs"},
 		"cri/hostfs":      {},
 		"cri/systemd":     {"cri/credential", "cri/hostfs"},
-		"cri/netns":       {},
+		"cri/netns":       {"cri/hostfs"},
 		"cri/oci":         {},
 		"cri/scratchpull": {"cri", "cri/credential", "cri/oci"},
 		"cri/nodeconfig":  {"cri/credential", "cri/hostfs", "cri/registry", "cri/systemd"},

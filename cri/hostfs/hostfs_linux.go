@@ -31,8 +31,7 @@ func (f FS) Stat(name string) (fs.FileInfo, error) {
 	return handle.Stat()
 }
 
-// open opens a file whose mode accept permits. It does not block on a pipe, and
-// below a mount point it opens no device.
+// open opens a file whose mode accept permits, and below a mount point no device.
 func (f FS) open(name string, accept func(fs.FileMode) error) (*os.File, error) {
 	handle, err := f.Handle(name)
 	if err != nil {
@@ -46,7 +45,12 @@ func (f FS) open(name string, accept func(fs.FileMode) error) (*os.File, error) 
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	// Open the descriptor and not the name, which may be another file by now.
+	return Reopen(handle, name)
+}
+
+// Reopen opens the file of a descriptor for reading, and not its name, which may be
+// another file by now. The name is for the error. It does not block on a pipe.
+func Reopen(handle *os.File, name string) (*os.File, error) {
 	file, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if wrong := (*fs.PathError)(nil); errors.As(err, &wrong) {
 		wrong.Path = name

@@ -165,13 +165,13 @@ func TestDialContext(t *testing.T) {
 		t.Helper()
 		conn, err := n.DialContext(ctx, "tcp", address)
 		var op *net.OpError
-		if conn != nil || !errors.Is(err, want) || !errors.As(err, &op) || op.Timeout() != timeout {
+		if conn != nil || want != nil && !errors.Is(err, want) || !errors.As(err, &op) || op.Timeout() != timeout {
 			t.Errorf("%s: %v, error %v; want %v", name, conn, err, want)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	ended("deadline", ctx, context.DeadlineExceeded, true)
+	ended("deadline", ctx, nil, true) // whether the context or the socket reports it first
 	ended("deadline that is over", ctx, context.DeadlineExceeded, true)
 
 	ctx, cancel = context.WithCancel(t.Context())

@@ -5,9 +5,10 @@
 // uses it later. So a dedicated thread enters the namespace, creates the socket
 // and returns; connecting, waiting and I/O work as usual. Nothing else runs on
 // that thread in the meantime, no goroutine is started from it, and if it
-// cannot return, it exits. net.Dialer, net.Resolver and http.Client cannot be
-// used inside, because they continue in other goroutines, on other threads, in
-// the process's own namespace.
+// cannot return, it exits. net.Dialer then connects the socket from outside, in
+// place of one of its own. net.Resolver and http.Client cannot be used inside,
+// because they continue in other goroutines, on other threads, in the process's
+// own namespace.
 //
 // Requirements:
 //   - the capability CAP_SYS_ADMIN in the initial user namespace, for setns(2).

@@ -10,6 +10,8 @@ import (
 
 	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // threadNetNS is the network namespace of the thread that opens it.
@@ -91,8 +93,7 @@ func openIn(root, name string) (*os.File, error) {
 		return nil, err
 	}
 	defer handle.Close() //nolint:errcheck // only looked up
-	// Non-blocking in case it is a pipe.
-	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	return hostfs.Reopen(handle, name)
 }
 
 // examine checks what was opened.
