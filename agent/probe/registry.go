@@ -453,8 +453,9 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
 		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: diagnosis.Fault(a.Proxy.Fault),
 		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform, Encrypted: a.Content.Encrypted,
-		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob, Form: registryForms[a.Content.Form], Outside: a.Content.Outside,
-		Reserve: reserve(a.Err), Clock: a.TLS.Clock,
+		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob, Form: diagnosis.Form(a.Content.Form), Outside: a.Content.Outside,
+		Reserve: reserve(a.Err), Clock: a.TLS.Clock, Alert: diagnosis.Alert(a.TLS.Alert),
+		Certificate: (*diagnosis.Certificate)(a.TLS.Certificate),
 	}
 	if cred != nil {
 		facts.Credential = credentialRef(*cred)
@@ -468,8 +469,6 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	if a.Response.RateLimit != nil {
 		facts.Limit, facts.Window = a.Response.RateLimit.Limit, a.Response.RateLimit.Window
 	}
-	facts.Alert = registryAlerts[a.TLS.Alert]
-	facts.Certificate = (*diagnosis.Certificate)(a.TLS.Certificate)
 	return diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.Fault(a.Fault),
 		Endpoint: diagnosis.Endpoint{URL: a.Endpoint}, Body: facts,

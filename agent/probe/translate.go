@@ -8,29 +8,8 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// The faults and phases of package registry have the names of those of a report, and so
-// have what package disk says of file systems.
-
-// registryForms maps the forms of package registry to those of a report.
-//
-//nolint:gochecknoglobals // never written
-var registryForms = map[registry.Form]diagnosis.Form{
-	registry.FormSchema1:   diagnosis.FormSchema1,
-	registry.FormText:      diagnosis.FormText,
-	registry.FormBlob:      diagnosis.FormBlob,
-	registry.FormMediaType: diagnosis.FormMediaType,
-	registry.FormTooLarge:  diagnosis.FormTooLarge,
-	registry.FormLayers:    diagnosis.FormLayers,
-}
-
-// registryAlerts maps the alerts of package registry to those of a report.
-//
-//nolint:gochecknoglobals // never written
-var registryAlerts = map[registry.Alert]diagnosis.Alert{
-	registry.AlertName:        diagnosis.AlertName,
-	registry.AlertCertificate: diagnosis.AlertCertificate,
-	registry.AlertVersion:     diagnosis.AlertVersion,
-}
+// The faults, phases, forms and alerts of package registry have the words of those of a
+// report, and so have what package disk says of file systems.
 
 // reserve returns what whypull refused to do with a registry although the runtime
 // may do it.

@@ -65,7 +65,8 @@ const (
 func TestWordsAreTheSame(t *testing.T) {
 	t.Parallel()
 	for _, of := range []struct{ dir, name, inDiagnosis string }{
-		{registryDir, "Fault", "Fault"}, {diskDir, "Unseen", "Unseen"}, {diskDir, "Use", "FilesystemUse"},
+		{registryDir, "Fault", "Fault"}, {registryDir, "Form", "Form"}, {registryDir, "Alert", "Alert"},
+		{diskDir, "Unseen", "Unseen"}, {diskDir, "Use", "FilesystemUse"},
 	} {
 		known := constants(t, diagnosisDir, of.inDiagnosis)
 		for _, word := range constants(t, of.dir, of.name) {

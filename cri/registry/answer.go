@@ -149,11 +149,11 @@ type TLS struct {
 // Alert is a reason for which a TLS handshake fails.
 type Alert string
 
-// The alerts.
+// The alerts, as a report has them: in words that follow the server's name.
 const (
-	AlertName        Alert = "name"        // the server does not know the name that is asked for (SNI)
-	AlertCertificate Alert = "certificate" // it requires a client certificate, or rejects the one it got
-	AlertVersion     Alert = "version"     // there is no version of TLS that both support
+	AlertName        Alert = "it does not serve this name (TLS alert: unrecognized name)"
+	AlertCertificate Alert = "it requires a client certificate, or rejects that of the node"
+	AlertVersion     Alert = "it and the node support no common version of TLS"
 )
 
 // Proxy is the proxy that was used. With a proxy the node does not resolve the registry's
@@ -218,14 +218,14 @@ type Content struct {
 // Form is why a runtime cannot use an image; empty for reasons that are rare.
 type Form string
 
-// The forms.
+// The forms, as a report has them: in words that follow the image's name.
 const (
-	FormSchema1   Form = "schema1"   // the manifest is of the first schema
-	FormText      Form = "text"      // the manifest comes as text/plain, which means the first schema
-	FormBlob      Form = "blob"      // the digest is of a blob that is not a manifest, such as a config
-	FormMediaType Form = "mediaType" // the response is of no media type of manifests
-	FormTooLarge  Form = "tooLarge"  // the manifest is larger than the runtime reads
-	FormLayers    Form = "layers"    // the config has another number of layers than the manifest
+	FormSchema1   Form = "only in manifest schema 1, which the runtime does not support"
+	FormText      Form = "with a manifest of the media type text/plain, which the runtime takes for schema 1 and does not support"
+	FormBlob      Form = "as a blob that is no manifest: its digest may be that of an image's config (the image ID)"
+	FormMediaType Form = "without the media type of a manifest, so the runtime does not read it"
+	FormTooLarge  Form = "with a manifest that is larger than the runtime reads"
+	FormLayers    Form = "with a config that has another number of layers than the manifest"
 )
 
 // Part is a blob in a manifest.
