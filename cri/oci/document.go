@@ -2,10 +2,8 @@ package oci
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -40,63 +38,6 @@ type Form struct {
 	Config bool
 	// Layers, Manifests and FSLayers are how many there are.
 	Layers, Manifests, FSLayers int
-}
-
-// The types of image-spec, without what is not kept: annotations and embedded data
-// may be as large as the document.
-type (
-	descriptor struct {
-		ocispec.Descriptor
-		Annotations texts    `json:"annotations"`
-		Data        embedded `json:"data"`
-	}
-	manifest struct {
-		ocispec.Manifest
-		Config      descriptor   `json:"config"`
-		Layers      []descriptor `json:"layers"`
-		Subject     *descriptor  `json:"subject"`
-		Annotations texts        `json:"annotations"`
-	}
-	index struct {
-		ocispec.Index
-		Manifests   []descriptor `json:"manifests"`
-		Subject     *descriptor  `json:"subject"`
-		Annotations texts        `json:"annotations"`
-	}
-)
-
-// texts is a map of texts, of which nothing is kept.
-type texts struct{}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (*texts) UnmarshalJSON(text []byte) error {
-	maps, others := 0, 0
-	structure(text, func(c byte) {
-		switch c {
-		case '{':
-			maps++
-		case '}', ':', ',', ' ', '\t', '\r', '\n', 'n', 'u', 'l': // the last three are null's
-		default:
-			others++
-		}
-	})
-	if string(text) != "null" && (maps != 1 || others > 0) {
-		return errors.New("oci: a map of texts is something else")
-	}
-	return nil
-}
-
-// embedded is data in base64, of which nothing is kept.
-type embedded struct{}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (*embedded) UnmarshalJSON(text []byte) error {
-	if text[0] != '"' || bytes.ContainsRune(text, '\\') { // no encoder writes that
-		var data []byte
-		return json.Unmarshal(text, &data)
-	}
-	_, err := io.Copy(io.Discard, base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text[1:len(text)-1])))
-	return err
 }
 
 // ReadForm returns the form of a document. It takes documents of any size.
@@ -179,39 +120,24 @@ func (n *count) UnmarshalJSON(text []byte) error {
 // has found it valid: of an invalid one that is too large, only this is said. Of a
 // layer with addresses of its own, that there are any is all that is kept.
 func ReadManifest(body []byte) (ocispec.Manifest, error) {
-	var m manifest
+	var m ocispec.Manifest
 	if err := decode(body, &m); err != nil {
 		return ocispec.Manifest{}, err
 	}
-	parts := lean(append(m.Layers, m.Config))
-	if err := reduceDescriptors(parts, MaxLayers+1); err != nil {
+	m.Subject, m.Annotations = nil, nil
+	if err := errors.Join(reduce(&m.Config), reduceAll(m.Layers, MaxLayers)); err != nil {
 		return ocispec.Manifest{}, err
 	}
-	last := len(m.Layers)
-	m.Manifest.Config, m.Manifest.Layers = parts[last], parts[:last:last]
-	return m.Manifest, checkLengths(m.MediaType, m.ArtifactType)
+	return m, checkLengths(m.MediaType, m.ArtifactType)
 }
 
 // ReadIndex is ReadManifest for an index, of which it returns the entries.
 func ReadIndex(body []byte) ([]ocispec.Descriptor, error) {
-	var i index
+	var i ocispec.Index
 	if err := decode(body, &i); err != nil {
 		return nil, err
 	}
-	entries := lean(i.Manifests)
-	return entries, reduceDescriptors(entries, MaxManifests)
-}
-
-// lean returns descriptors without annotations and embedded data.
-func lean(all []descriptor) []ocispec.Descriptor {
-	if all == nil {
-		return nil
-	}
-	out := make([]ocispec.Descriptor, len(all))
-	for i := range all {
-		out[i] = all[i].Descriptor
-	}
-	return out
+	return i.Manifests, reduceAll(i.Manifests, MaxManifests)
 }
 
 // ReadImage returns the platform and the layers' digests of an image's config.
@@ -293,26 +219,31 @@ func structure(body []byte, f func(c byte)) {
 	}
 }
 
-// reduceDescriptors drops the addresses of descriptors, of which there may be so many.
-func reduceDescriptors(list []ocispec.Descriptor, most int) error {
+// reduceAll reduces descriptors, of which there may be so many.
+func reduceAll(list []ocispec.Descriptor, most int) error {
 	if len(list) > most {
 		return ErrTooLarge
 	}
 	for i := range list {
-		d := &list[i]
-		if len(d.URLs) > 0 {
-			d.URLs = []string{""}
-		}
-		if d.Platform != nil {
-			if err := checkPlatform(*d.Platform); err != nil {
-				return err
-			}
-		}
-		if err := checkLengths(d.MediaType, string(d.Digest), d.ArtifactType); err != nil {
+		if err := reduce(&list[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// reduce drops what is not kept of a descriptor.
+func reduce(d *ocispec.Descriptor) error {
+	d.Annotations, d.Data = nil, nil
+	if len(d.URLs) > 0 {
+		d.URLs = []string{""}
+	}
+	if d.Platform != nil {
+		if err := checkPlatform(*d.Platform); err != nil {
+			return err
+		}
+	}
+	return checkLengths(d.MediaType, string(d.Digest), d.ArtifactType)
 }
 
 // checkPlatform returns ErrTooLarge for a platform with more in it than any has.
