@@ -58,7 +58,7 @@ func TestCompletedNames(t *testing.T) {
 
 // A setting without effect is shown where it would have mattered.
 func TestUnusedSettings(t *testing.T) {
-	unused := Evidence{Check: CheckRegistry, Outcome: Inconclusive, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/p.conf", Problem: ConfigProxyQuotes}}}
+	unused := Evidence{Check: CheckRegistry, Outcome: Inconclusive, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/p.conf", Problem: "ProxyQuotes"}}}
 	for _, fault := range []Fault{FaultConnectionTimeout, FaultConnectionRefused, FaultNetworkUnreachable} {
 		v := Diagnose(ordinary(), []Evidence{answer(fault), unused})
 		if v.Cause != fault.Points() || !strings.Contains(v.Summary, "/etc/p.conf sets a proxy without effect") {

@@ -70,7 +70,7 @@ func (c *ConfigFacts) detail() string {
 	if c.Line > 0 {
 		line = fmt.Sprintf(" (line %d)", c.Line)
 	}
-	return strings.NewReplacer("{file}", c.File, "{line}", line).Replace(string(c.Problem))
+	return strings.NewReplacer("{file}", c.File, "{line}", line).Replace(configProblems[c.Problem].says)
 }
 
 // shortNameDetail returns the sentence about a short name that the runtime does not

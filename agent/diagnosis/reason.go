@@ -72,76 +72,110 @@ const (
 	ReasonOtherSettings       Reason = "{endpoint} stands twice in the node's configuration, and gives a better answer with the other TLS settings or headers"
 )
 
-// ConfigProblem is a problem of a file of the node's registry configuration.
+// ConfigProblem is a problem of a file of the node's registry configuration, by the name
+// that package nodeconfig has for it.
 type ConfigProblem string
 
-// The problems, each the sentence that says it, with the file and, where it is known, the
-// line in it.
+// The problems that decide something, or that a remedy depends on.
 const (
-	// The runtime refuses the pull.
-	ConfigCertificateUnusable  ConfigProblem = "{file} names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"
-	ConfigCertificatesUnusable ConfigProblem = "{file} has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull"
-	ConfigLocationInvalid      ConfigProblem = "{file} has a location that makes the name of this image invalid, so the runtime refuses the pull"
-	ConfigEndpointInvalid      ConfigProblem = "{file} has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull"
-	ConfigBlocked              ConfigProblem = "{file} on the node blocks the registry, or this part of it"
-
-	ConfigNotDirectory         ConfigProblem = "{file} is a file, and containerd expects a directory of this name, so it refuses the pull"
-	ConfigAuthFileBroken       ConfigProblem = "the node's credentials file {file} does not parse, so CRI-O fails every pull that brings no credentials"
-	ConfigPolicyUnusable       ConfigProblem = "the node's signature policy {file} does not parse, so CRI-O refuses every pull"
-	ConfigSignatureStoreBroken ConfigProblem = "{file}, where CRI-O looks up signature stores, does not parse or repeats an entry of another file, so CRI-O refuses every pull"
-	ConfigPolicyRejects        ConfigProblem = "the node's signature policy {file} rejects the image, whatever signatures it has"
-
-	// Something has no effect.
-	ConfigNotLoaded           ConfigProblem = "{file} was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version"
-	ConfigNotGenerated        ConfigProblem = "{file} has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed"
-	ConfigUnreadable          ConfigProblem = "{file} does not parse{line}; the running runtime has read an earlier version"
-	ConfigHostsUnreadable     ConfigProblem = "{file} does not parse{line}; containerd ignores it"
-	ConfigHostsWithoutTable   ConfigProblem = "{file} has no [host] table, so containerd 1.x ignores it"
-	ConfigHostsBadValue       ConfigProblem = "{file} has a value that this version of containerd does not accept, so containerd ignores it"
-	ConfigHostsMisnamed       ConfigProblem = "{file} is ignored: the file must be named hosts.toml"
-	ConfigPathList            ConfigProblem = "{file} is ignored: config_path lists several directories, which the transfer service of containerd takes for one"
-	ConfigMirrorsBesidePath   ConfigProblem = "{file} has registry.mirrors or configs.tls beside config_path, set or by default, so containerd's CRI plugin would not load; the running one has read an earlier version"
-	ConfigDockerMirror        ConfigProblem = "{file} has a registry mirror that Docker does not accept (it needs https:// or http://, and no query or credentials), so Docker would not start; the running one has read an earlier version"
-	ConfigTLSIgnored          ConfigProblem = "{file} has TLS settings in registry.configs for this registry, which containerd ignores since 2.0"
-	ConfigUpstreamName        ConfigProblem = "{file} has no effect: containerd uses the registry name of the image, which is docker.io"
-	ConfigFolderNotHost       ConfigProblem = "{file} has no effect: containerd expects a directory named after the registry's host only"
-	ConfigPortFolder          ConfigProblem = "{file} has no effect: containerd expects a directory named host:port or host_port_"
-	ConfigDefaultFolder       ConfigProblem = "{file} has no effect: containerd reads a directory _default since 1.6.17"
-	ConfigNoFolder            ConfigProblem = "{file} has no effect: containerd expects a directory named after the registry's host"
-	ConfigPathUnset           ConfigProblem = "{file} has no effect: config_path of containerd is not set"
-	ConfigPathElsewhere       ConfigProblem = "{file} has no effect: config.toml has the registry settings under a plugin name of another version"
-	ConfigIgnoredWithoutTable ConfigProblem = "{file} has no effect: it has no [host] table"
-	ConfigNoCapableHost       ConfigProblem = "{file} has no effect: none of its hosts has the capabilities that the image needs (pull, and resolve for a tag)"
-	ConfigMisplaced           ConfigProblem = "{file} has no effect: it is not where containerd looks"
-
-	// An endpoint leads to no registry's API.
-	ConfigWebSite            ConfigProblem = "{file}{line} names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io"
-	ConfigPathDoubled        ConfigProblem = "{file}{line} has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing"
-	ConfigPathWithoutVersion ConfigProblem = "{file}{line} has an endpoint whose path lacks /v2, which the runtime does not append to it"
-
-	// Something that would matter where the registry is not reached.
-	ConfigSectionIgnored    ConfigProblem = "{file} has registry settings under a plugin name of another configuration version, so they have no effect"
-	ConfigNotImported       ConfigProblem = "{file} has registry settings, which have no effect because containerd's own file does not import it"
-	ConfigProxyNoConf       ConfigProblem = "{file} sets a proxy without effect: systemd reads only drop-ins whose names end with .conf"
-	ConfigProxyNoSection    ConfigProblem = "{file} sets a proxy without effect: it has no [Service] line"
-	ConfigProxyQuotes       ConfigProblem = "{file} sets a proxy without effect: it has typographic quotes"
-	ConfigProxyOneWord      ConfigProblem = "{file} sets a proxy without effect: systemd reads several variables in one pair of quotes as one"
-	ConfigProxyVariable     ConfigProblem = "{file} sets a proxy without effect: systemd does not expand variables in Environment"
-	ConfigProxyExport       ConfigProblem = "{file} sets a proxy without effect: systemd does not support export in this file"
-	ConfigProxyHTTPOnly     ConfigProblem = "{file} sets a proxy for http only; registries use https, which needs HTTPS_PROXY"
-	ConfigProxyOfLogins     ConfigProblem = "{file} sets a proxy for login sessions only; services do not read it"
-	ConfigProxyNotRestarted ConfigProblem = "{file} sets a proxy that the runtime's process does not have: it was not restarted since"
-	ConfigOfDocker          ConfigProblem = "{file} has settings for the registry that only Docker reads, and the node's runtime is another one"
-	ConfigNotCrt            ConfigProblem = "{file} is not read: the names of files with certificate authorities must end with .crt"
-	ConfigNotNamed          ConfigProblem = "{file} is not read: hosts.toml in the same directory does not name it as ca"
-	ConfigOtherDirectory    ConfigProblem = "{file} has certificates that are not in the directory that the runtime reads for the registry"
-	ConfigDropInName        ConfigProblem = "{file} is not read: the names of drop-ins must end with .conf"
-	ConfigRegistriesName    ConfigProblem = "{file} is not read: k3s and RKE2 read registries.yaml"
-	ConfigOtherReference    ConfigProblem = "{file} has a mirror that is not for this image: CRI-O asks it for digests only, or for tags only"
-
-	// Something cannot be seen, or is not run.
-	ConfigHidden             ConfigProblem = "{file}, which the node's configuration names, is not mounted into whypull; the runtime may read it"
-	ConfigCredentialUnusable ConfigProblem = "{file} has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none"                   //nolint:gosec // a name, not a secret
-	ConfigCredentialHelper   ConfigProblem = "{file} names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials" //nolint:gosec // a name, not a secret
-	ConfigPolicySigned       ConfigProblem = "the node's signature policy {file} requires the image to be signed; whypull does not verify signatures"
+	ConfigAuthFileBroken       ConfigProblem = "AuthFileBroken"
+	ConfigBlocked              ConfigProblem = "Blocked"
+	ConfigCertificatesUnusable ConfigProblem = "CertificatesUnusable"
+	ConfigDockerMirror         ConfigProblem = "DockerMirror"
+	ConfigMirrorsBesidePath    ConfigProblem = "MirrorsBesidePath"
+	ConfigNotGenerated         ConfigProblem = "NotGenerated"
+	ConfigNotLoaded            ConfigProblem = "NotLoaded"
+	ConfigPathElsewhere        ConfigProblem = "PathElsewhere"
+	ConfigPathList             ConfigProblem = "PathList"
+	ConfigPathUnset            ConfigProblem = "PathUnset"
+	ConfigPolicyRejects        ConfigProblem = "PolicyRejects"
+	ConfigPolicySigned         ConfigProblem = "PolicySigned"
+	ConfigPolicyUnusable       ConfigProblem = "PolicyUnusable"
+	ConfigSignatureStoreBroken ConfigProblem = "SignatureStoreBroken"
+	ConfigWebSite              ConfigProblem = "WebSite"
 )
+
+// ConfigEffect is what a problem of the configuration means to a pull.
+type ConfigEffect string
+
+// The effects.
+const (
+	ConfigRefuses     ConfigEffect = "refuses"     // the runtime refuses the pull
+	ConfigIneffective ConfigEffect = "ineffective" // a setting has no effect, or leads to no registry
+	ConfigUnseen      ConfigEffect = "unseen"      // the runtime may do what whypull cannot see
+	// A setting without effect would matter where the registry is not reached, or where its
+	// certificate is not trusted, or in both cases.
+	ConfigOfWay   ConfigEffect = "way"
+	ConfigOfTrust ConfigEffect = "trust"
+	ConfigOfBoth  ConfigEffect = "wayAndTrust"
+)
+
+// Effect returns what the problem means to a pull; "" for one that is not known.
+func (p ConfigProblem) Effect() ConfigEffect { return configProblems[p].effect }
+
+// configProblems has the effect of each problem and the sentence that says it, with the
+// file and, where it is known, the line in it.
+var configProblems = map[ConfigProblem]struct { //nolint:gochecknoglobals // never written
+	effect ConfigEffect
+	says   string
+}{
+	"CertificateUnusable":      {ConfigRefuses, "{file} names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"},
+	ConfigCertificatesUnusable: {ConfigRefuses, "{file} has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull"},
+	"LocationInvalid":          {ConfigRefuses, "{file} has a location that makes the name of this image invalid, so the runtime refuses the pull"},
+	"EndpointInvalid":          {ConfigRefuses, "{file} has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull"},
+	"NotDirectory":             {ConfigRefuses, "{file} is a file, and containerd expects a directory of this name, so it refuses the pull"},
+	ConfigAuthFileBroken:       {ConfigRefuses, "the node's credentials file {file} does not parse, so CRI-O fails every pull that brings no credentials"},
+	ConfigPolicyUnusable:       {ConfigRefuses, "the node's signature policy {file} does not parse, so CRI-O refuses every pull"},
+	ConfigSignatureStoreBroken: {ConfigRefuses, "{file}, where CRI-O looks up signature stores, does not parse or repeats an entry of another file, so CRI-O refuses every pull"},
+	ConfigPolicyRejects:        {ConfigRefuses, "the node's signature policy {file} rejects the image, whatever signatures it has"},
+
+	ConfigNotLoaded:         {ConfigIneffective, "{file} was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version"},
+	ConfigNotGenerated:      {ConfigIneffective, "{file} has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed"},
+	"Unreadable":            {ConfigIneffective, "{file} does not parse{line}; the running runtime has read an earlier version"},
+	"HostsUnreadable":       {ConfigIneffective, "{file} does not parse{line}; containerd ignores it"},
+	"HostsWithoutTable":     {ConfigIneffective, "{file} has no [host] table, so containerd 1.x ignores it"},
+	"HostsBadValue":         {ConfigIneffective, "{file} has a value that this version of containerd does not accept, so containerd ignores it"},
+	"HostsMisnamed":         {ConfigIneffective, "{file} is ignored: the file must be named hosts.toml"},
+	ConfigPathList:          {ConfigIneffective, "{file} is ignored: config_path lists several directories, which the transfer service of containerd takes for one"},
+	ConfigMirrorsBesidePath: {ConfigIneffective, "{file} has registry.mirrors or configs.tls beside config_path, set or by default, so containerd's CRI plugin would not load; the running one has read an earlier version"},
+	ConfigDockerMirror:      {ConfigIneffective, "{file} has a registry mirror that Docker does not accept (it needs https:// or http://, and no query or credentials), so Docker would not start; the running one has read an earlier version"},
+	"TLSIgnored":            {ConfigIneffective, "{file} has TLS settings in registry.configs for this registry, which containerd ignores since 2.0"},
+	"UpstreamName":          {ConfigIneffective, "{file} has no effect: containerd uses the registry name of the image, which is docker.io"},
+	"FolderNotHost":         {ConfigIneffective, "{file} has no effect: containerd expects a directory named after the registry's host only"},
+	"PortFolder":            {ConfigIneffective, "{file} has no effect: containerd expects a directory named host:port or host_port_"},
+	"DefaultFolder":         {ConfigIneffective, "{file} has no effect: containerd reads a directory _default since 1.6.17"},
+	"NoFolder":              {ConfigIneffective, "{file} has no effect: containerd expects a directory named after the registry's host"},
+	ConfigPathUnset:         {ConfigIneffective, "{file} has no effect: config_path of containerd is not set"},
+	ConfigPathElsewhere:     {ConfigIneffective, "{file} has no effect: config.toml has the registry settings under a plugin name of another version"},
+	"NoCapableHost":         {ConfigIneffective, "{file} has no effect: none of its hosts has the capabilities that the image needs (pull, and resolve for a tag)"},
+	ConfigWebSite:           {ConfigIneffective, "{file}{line} names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io"},
+	"PathDoubled":           {ConfigIneffective, "{file}{line} has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing"},
+	"PathWithoutVersion":    {ConfigIneffective, "{file}{line} has an endpoint whose path lacks /v2, which the runtime does not append to it"},
+
+	"ProxyNoConf":       {ConfigOfWay, "{file} sets a proxy without effect: systemd reads only drop-ins whose names end with .conf"},
+	"ProxyNoSection":    {ConfigOfWay, "{file} sets a proxy without effect: it has no [Service] line"},
+	"ProxyQuotes":       {ConfigOfWay, "{file} sets a proxy without effect: it has typographic quotes"},
+	"ProxyOneWord":      {ConfigOfWay, "{file} sets a proxy without effect: systemd reads several variables in one pair of quotes as one"},
+	"ProxyVariable":     {ConfigOfWay, "{file} sets a proxy without effect: systemd does not expand variables in Environment"},
+	"ProxyExport":       {ConfigOfWay, "{file} sets a proxy without effect: systemd does not support export in this file"},
+	"ProxyHTTPOnly":     {ConfigOfWay, "{file} sets a proxy for http only; registries use https, which needs HTTPS_PROXY"},
+	"ProxyOfLogins":     {ConfigOfWay, "{file} sets a proxy for login sessions only; services do not read it"},
+	"ProxyNotRestarted": {ConfigOfWay, "{file} sets a proxy that the runtime's process does not have: it was not restarted since"},
+	"OtherReference":    {ConfigOfWay, "{file} has a mirror that is not for this image: CRI-O asks it for digests only, or for tags only"},
+
+	"SectionIgnored": {ConfigOfBoth, "{file} has registry settings under a plugin name of another configuration version, so they have no effect"},
+	"NotImported":    {ConfigOfBoth, "{file} has registry settings, which have no effect because containerd's own file does not import it"},
+	"OfDocker":       {ConfigOfBoth, "{file} has settings for the registry that only Docker reads, and the node's runtime is another one"},
+	"DropInName":     {ConfigOfBoth, "{file} is not read: the names of drop-ins must end with .conf"},
+	"RegistriesName": {ConfigOfBoth, "{file} is not read: k3s and RKE2 read registries.yaml"},
+
+	"NotCrt":         {ConfigOfTrust, "{file} is not read: the names of files with certificate authorities must end with .crt"},
+	"NotNamed":       {ConfigOfTrust, "{file} is not read: hosts.toml in the same directory does not name it as ca"},
+	"OtherDirectory": {ConfigOfTrust, "{file} has certificates that are not in the directory that the runtime reads for the registry"},
+
+	"Hidden":             {ConfigUnseen, "{file}, which the node's configuration names, is not mounted into whypull; the runtime may read it"},
+	"CredentialUnusable": {ConfigUnseen, "{file} has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none"},
+	"CredentialHelper":   {ConfigUnseen, "{file} names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials"},
+	ConfigPolicySigned:   {ConfigUnseen, "the node's signature policy {file} requires the image to be signed; whypull does not verify signatures"},
+	ConfigBlocked:        {ConfigUnseen, "{file} on the node blocks the registry, or this part of it"},
+}

@@ -1,7 +1,6 @@
 package diagnosis
 
 import (
-	"slices"
 	"strings"
 	"testing"
 )
@@ -207,9 +206,9 @@ func TestDecide(t *testing.T) {
 		{"an address that we do not talk to", given(text(ConnectionTimeout), answer(FaultAddressForbidden)), ConnectionTimeout, Suspected},
 		{"configuration refused", given(found(CheckRegistry, FaultConfigInvalid), text(RegistryConfigInvalid)), RegistryConfigInvalid, Confirmed},
 		{"configuration refused, text of something else", given(found(CheckRegistry, FaultConfigInvalid), text(TagNotFound)), RegistryConfigInvalid, Likely},
-		{"configuration of the registry odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/certs.d/hub.example.com/hosts.toml", Problem: ConfigHostsUnreadable}}}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryConfigInvalid, Likely},
-		{"configuration of the node odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/containerd/config.toml", Problem: ConfigHostsUnreadable}}}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryNameNotFound, Confirmed},
-		{"configuration of the node odd, certificate", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/containerd/config.toml", Problem: ConfigHostsUnreadable}}}, answer(FaultTLSUntrusted)), RegistryConfigInvalid, Likely},
+		{"configuration of the registry odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/certs.d/hub.example.com/hosts.toml", Problem: "HostsUnreadable"}}}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryConfigInvalid, Likely},
+		{"configuration of the node odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/containerd/config.toml", Problem: "HostsUnreadable"}}}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryNameNotFound, Confirmed},
+		{"configuration of the node odd, certificate", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/containerd/config.toml", Problem: "HostsUnreadable"}}}, answer(FaultTLSUntrusted)), RegistryConfigInvalid, Likely},
 		{"on the node now, and allowed", never(given(text(ImageNotPresent), use(UseAllowed))), NotReproducible, Confirmed},
 		{"on the node now, and allowed, registry down", given(text(ConnectionRefused), use(UseAllowed), answer(FaultConnectionRefused)), NotReproducible, Confirmed},
 		{"on the node now, and allowed, but always pulled", always(given(text(ConnectionRefused), use(UseAllowed), answer(FaultConnectionRefused))), ConnectionRefused, Confirmed},
@@ -468,12 +467,16 @@ func TestReasonsAreSaid(t *testing.T) {
 			t.Errorf("%s is not said: %s", r, longest)
 		}
 	}
-	for _, c := range readConstants("reason.go", "ConfigProblem") {
-		p := c.value
-		if ofProxy := strings.HasPrefix(c.name, "ConfigProxy"); ofProxy && !slices.Contains(ofTheWay, ConfigProblem(p)) {
-			t.Errorf("%s would matter where a registry is not reached", c.name)
+	for _, p := range constantsOf("reason.go", "ConfigProblem") {
+		if configProblems[ConfigProblem(p)].says == "" {
+			t.Errorf("%s is not said", p)
 		}
-		sentence := (&ConfigFacts{File: "/etc/hosts.toml", Line: 3, Problem: ConfigProblem(p)}).detail()
+	}
+	for p, is := range configProblems {
+		if ofProxy := strings.HasPrefix(string(p), "Proxy"); ofProxy && is.effect != ConfigOfWay {
+			t.Errorf("%s would matter where a registry is not reached", p)
+		}
+		sentence := (&ConfigFacts{File: "/etc/hosts.toml", Line: 3, Problem: p}).detail()
 		if !strings.Contains(sentence, "/etc/hosts.toml") || strings.ContainsAny(sentence, "{%") {
 			t.Errorf("%s: %q", p, sentence)
 		}

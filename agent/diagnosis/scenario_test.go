@@ -255,9 +255,9 @@ func parseEvidence(check, line string) (Evidence, error) {
 	return e, nil
 }
 
-// sentenceOf returns the value of a constant for a reason or a problem of the configuration.
+// sentenceOf returns the value of a constant for a reason.
 func sentenceOf(name string) (string, error) {
-	all := sentences()
+	all := reasons()
 	i := slices.IndexFunc(all, func(c constant) bool { return c.name == name })
 	if i < 0 {
 		return "", fmt.Errorf("no constant %s", name)
@@ -265,9 +265,7 @@ func sentenceOf(name string) (string, error) {
 	return all[i].value, nil
 }
 
-var sentences = sync.OnceValue(func() []constant {
-	return append(readConstants("reason.go", "Reason"), readConstants("reason.go", "ConfigProblem")...)
-})
+var reasons = sync.OnceValue(func() []constant { return readConstants("reason.go", "Reason") })
 
 // unquoted returns a value without the quotes around it.
 func unquoted(value string) string {
@@ -499,8 +497,10 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 			b.Certificate.NotAfter, err = time.Parse(time.RFC3339, to)
 		}
 	case "config":
-		value, err = sentenceOf("Config" + value)
 		b.Config = &ConfigFacts{Problem: ConfigProblem(value)}
+		if b.Config.Problem.Effect() == "" {
+			err = fmt.Errorf("no problem %s", value)
+		}
 	case "line":
 		b.Config.Line, err = strconv.Atoi(value)
 	case "endpoint":

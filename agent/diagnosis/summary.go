@@ -71,7 +71,7 @@ func (x *facts) undecrypted() bool { return x.message().Undecrypted || x.encrypt
 // trustSummary is detailSummary with a setting without effect that would make the runtime
 // trust the registry, or not ask for a certificate.
 func trustSummary(fault Fault) func(*facts) string {
-	return func(x *facts) string { return x.withUnused(detailSummary(fault)(x), ofTrust) }
+	return func(x *facts) string { return x.withUnused(detailSummary(fault)(x), ConfigOfTrust) }
 }
 
 // connectionSummary is detailSummary with what is known of the pod's own network.
@@ -130,7 +130,7 @@ func providerSummary(x *facts) string {
 func nameSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string {
 		if e, ok := x.unresolved(fault); ok {
-			return x.withUnused(x.detail(e)+x.inPod(), ofTheWay)
+			return x.withUnused(x.detail(e)+x.inPod(), ConfigOfWay)
 		}
 		if fault == FaultNameNotFound {
 			return detailSummary(fault, FaultAddressUnspecified)(x)
@@ -205,27 +205,16 @@ func (x *facts) fullDirectory() string {
 }
 
 // withUnused adds to a sentence a setting that would matter, and that has no effect.
-func (x *facts) withUnused(s string, problems []ConfigProblem) string {
-	if e := x.config(problems...); e != nil && s != "" {
+func (x *facts) withUnused(s string, matters ConfigEffect) string {
+	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool {
+		effect := e.Config().Problem.Effect()
+		return effect == matters || effect == ConfigOfBoth
+	})
+	if ok && s != "" {
 		s += "; " + x.detail(e)
 	}
 	return s
 }
-
-// ofTheWay are the problems of settings that would matter where a registry is not reached,
-// ofTrust of those where it has no certificate that the runtime trusts.
-//
-//nolint:gochecknoglobals // never written
-var (
-	ofTheWay = []ConfigProblem{
-		ConfigSectionIgnored, ConfigNotImported, ConfigProxyNoConf, ConfigProxyNoSection, ConfigProxyQuotes, ConfigProxyOneWord, ConfigProxyVariable,
-		ConfigProxyExport, ConfigProxyHTTPOnly, ConfigProxyOfLogins, ConfigProxyNotRestarted,
-		ConfigOfDocker, ConfigDropInName, ConfigRegistriesName, ConfigOtherReference,
-	}
-	ofTrust = []ConfigProblem{
-		ConfigNotCrt, ConfigNotNamed, ConfigOtherDirectory, ConfigOfDocker, ConfigDropInName, ConfigRegistriesName, ConfigSectionIgnored, ConfigNotImported,
-	}
-)
 
 // inPod returns what the pod's DNS says of a name that the node does not resolve.
 func (x *facts) inPod() string {
@@ -249,7 +238,7 @@ func (x *facts) onlyNode(fault Fault) string {
 		return ""
 	}
 	connected := e.Registry().Phase.connected() || x.elsewhere() != "" // or it is another host
-	s = x.withUnused(s, ofTheWay)
+	s = x.withUnused(s, ConfigOfWay)
 	if x.onlyIPv6() {
 		s += "; its name has only IPv6 addresses"
 	}

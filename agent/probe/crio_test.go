@@ -142,16 +142,16 @@ func TestCRIOSandboxImage(t *testing.T) {
 func TestUnreachedEvidence(t *testing.T) {
 	t.Parallel()
 	notices := []nodeconfig.Notice{
-		{Kind: nodeconfig.NoticeProxyIgnored, Path: "/etc/environment", Reason: nodeconfig.ReasonOfLogins},
+		{Kind: nodeconfig.NoticeProxyOfLogins, Path: "/etc/environment"},
 		{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/config.toml"}, {Kind: nodeconfig.NoticeNoAuthorities},
-		{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/conf.d/a.toml", Reason: nodeconfig.ReasonNotImported},
-		{Kind: nodeconfig.NoticeUnread, Path: "/etc/docker/daemon.json", Reason: nodeconfig.ReasonOfDocker},
-		{Kind: nodeconfig.NoticeUnread, Path: "/etc/docker/certs.d/hub.test", Reason: nodeconfig.ReasonOtherDirectory},
+		{Kind: nodeconfig.NoticeNotImported, Path: "/etc/containerd/conf.d/a.toml"},
+		{Kind: nodeconfig.NoticeOfDocker, Path: "/etc/docker/daemon.json"},
+		{Kind: nodeconfig.NoticeOtherDirectory, Path: "/etc/docker/certs.d/hub.test"},
 	}
-	all := []diagnosis.ConfigProblem{diagnosis.ConfigProxyOfLogins, diagnosis.ConfigSectionIgnored, diagnosis.ConfigNotImported, diagnosis.ConfigOfDocker}
+	all := []diagnosis.ConfigProblem{"ProxyOfLogins", "SectionIgnored", "NotImported", "OfDocker"}
 	for fault, want := range map[diagnosis.Fault][]diagnosis.ConfigProblem{
 		diagnosis.FaultConnectionTimeout: all, diagnosis.FaultTagNotFound: nil,
-		diagnosis.FaultTLSUntrusted: append(slices.Clone(all), diagnosis.ConfigOtherDirectory),
+		diagnosis.FaultTLSUntrusted: append(slices.Clone(all), "OtherDirectory"),
 	} {
 		found := []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: fault}}
 		var got []diagnosis.ConfigProblem
@@ -168,13 +168,20 @@ func TestUnreachedEvidence(t *testing.T) {
 func TestUnreachedHaveSentences(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for reason := range unreachedFor {
+	matter := []diagnosis.ConfigEffect{diagnosis.ConfigOfWay, diagnosis.ConfigOfTrust, diagnosis.ConfigOfBoth}
+	for _, name := range constants(t, nodeconfigDir, "NoticeKind") {
+		if !slices.Contains(matter, diagnosis.ConfigProblem(name).Effect()) {
+			continue
+		}
 		found := []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTLSUntrusted}}
-		got := detail(failure(image), unreachedEvidence([]nodeconfig.Notice{{Kind: nodeconfig.NoticeUnread, Path: "/x", Reason: reason}}, found)[0])
+		got := detail(failure(image), unreachedEvidence([]nodeconfig.Notice{{Kind: nodeconfig.NoticeKind(name), Path: "/x"}}, found)[0])
 		if !strings.HasPrefix(got, "/x ") || seen[got] {
-			t.Errorf("%s: %q", reason, got)
+			t.Errorf("%s: %q", name, got)
 		}
 		seen[got] = true
+	}
+	if len(seen) != 18 {
+		t.Errorf("%d sentences", len(seen))
 	}
 }
 

@@ -13,22 +13,22 @@ import (
 func TestConfigEvidence(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[nodeconfig.NoticeKind]string{
-		nodeconfig.NoticeHostsFileInvalid:       "RegistryConfigInvalid: /x does not parse (line 7); containerd ignores it",
-		nodeconfig.NoticeHostsFileMisnamed:      "RegistryConfigInvalid: /x is ignored: the file must be named hosts.toml",
-		nodeconfig.NoticeConfigPathIgnored:      "RegistryConfigInvalid: /x is ignored: config_path lists several directories, which the transfer service of containerd takes for one",
-		nodeconfig.NoticeConfigUnreadable:       "RegistryConfigInvalid: /x does not parse (line 7); the running runtime has read an earlier version",
-		nodeconfig.NoticeMirrorsWithConfigPath:  "RegistryConfigInvalid: /x has registry.mirrors or configs.tls beside config_path, set or by default, so containerd's CRI plugin would not load; the running one has read an earlier version",
-		nodeconfig.NoticeDockerMirrorInvalid:    "RegistryConfigInvalid: /x has a registry mirror that Docker does not accept (it needs https:// or http://, and no query or credentials), so Docker would not start; the running one has read an earlier version",
-		nodeconfig.NoticeTLSIgnored:             "RegistryConfigInvalid: /x has TLS settings in registry.configs for this registry, which containerd ignores since 2.0",
-		nodeconfig.NoticeNotGenerated:           "RegistryConfigInvalid: /x has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed",
-		nodeconfig.NoticeFileHidden:             ": /x, which the node's configuration names, is not mounted into whypull; the runtime may read it",
-		nodeconfig.NoticeNodeCredentialUnusable: ": /x has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none",
-		nodeconfig.NoticeCredentialHelper:       ": /x names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials",
-		nodeconfig.NoticeWebSite:                "RegistryConfigInvalid: /x (line 7) names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io",
-		nodeconfig.NoticePathDoubled:            "RegistryConfigInvalid: /x (line 7) has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing",
-		nodeconfig.NoticePathWithoutVersion:     "RegistryConfigInvalid: /x (line 7) has an endpoint whose path lacks /v2, which the runtime does not append to it",
-		nodeconfig.NoticeNoAuthorities:          "", // said where it matters
-		nodeconfig.NoticeKind("SomethingNew"):   "",
+		nodeconfig.NoticeHostsUnreadable:      "RegistryConfigInvalid: /x does not parse (line 7); containerd ignores it",
+		nodeconfig.NoticeHostsMisnamed:        "RegistryConfigInvalid: /x is ignored: the file must be named hosts.toml",
+		nodeconfig.NoticePathList:             "RegistryConfigInvalid: /x is ignored: config_path lists several directories, which the transfer service of containerd takes for one",
+		nodeconfig.NoticeUnreadable:           "RegistryConfigInvalid: /x does not parse (line 7); the running runtime has read an earlier version",
+		nodeconfig.NoticeMirrorsBesidePath:    "RegistryConfigInvalid: /x has registry.mirrors or configs.tls beside config_path, set or by default, so containerd's CRI plugin would not load; the running one has read an earlier version",
+		nodeconfig.NoticeDockerMirror:         "RegistryConfigInvalid: /x has a registry mirror that Docker does not accept (it needs https:// or http://, and no query or credentials), so Docker would not start; the running one has read an earlier version",
+		nodeconfig.NoticeTLSIgnored:           "RegistryConfigInvalid: /x has TLS settings in registry.configs for this registry, which containerd ignores since 2.0",
+		nodeconfig.NoticeNotGenerated:         "RegistryConfigInvalid: /x has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed",
+		nodeconfig.NoticeHidden:               ": /x, which the node's configuration names, is not mounted into whypull; the runtime may read it",
+		nodeconfig.NoticeCredentialUnusable:   ": /x has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none",
+		nodeconfig.NoticeCredentialHelper:     ": /x names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials",
+		nodeconfig.NoticeWebSite:              "RegistryConfigInvalid: /x (line 7) names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io",
+		nodeconfig.NoticePathDoubled:          "RegistryConfigInvalid: /x (line 7) has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing",
+		nodeconfig.NoticePathWithoutVersion:   "RegistryConfigInvalid: /x (line 7) has an endpoint whose path lacks /v2, which the runtime does not append to it",
+		nodeconfig.NoticeNoAuthorities:        "", // said where it matters
+		nodeconfig.NoticeKind("SomethingNew"): "",
 	} {
 		got := ""
 		for _, e := range configEvidence([]nodeconfig.Notice{{Kind: kind, Path: "/x", Line: 7}}) {
@@ -46,13 +46,13 @@ func TestConfigEvidence(t *testing.T) {
 func TestIgnoredFilesHaveAReason(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for _, reason := range []nodeconfig.NoticeReason{
-		nodeconfig.ReasonUpstreamName, nodeconfig.ReasonNameHasScheme, nodeconfig.ReasonPortFolder, nodeconfig.ReasonNoFolder, nodeconfig.ReasonDefaultFolder,
-		nodeconfig.ReasonConfigPathUnset, nodeconfig.ReasonSectionIgnored, nodeconfig.ReasonNoCapableHost, "SomethingNew",
+	for _, kind := range []nodeconfig.NoticeKind{
+		nodeconfig.NoticeUpstreamName, nodeconfig.NoticeFolderNotHost, nodeconfig.NoticePortFolder, nodeconfig.NoticeNoFolder, nodeconfig.NoticeDefaultFolder,
+		nodeconfig.NoticePathUnset, nodeconfig.NoticePathElsewhere, nodeconfig.NoticeNoCapableHost,
 	} {
-		got := detail(failure(image), configEvidence([]nodeconfig.Notice{{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/x", Reason: reason}})[0])
+		got := detail(failure(image), configEvidence([]nodeconfig.Notice{{Kind: kind, Path: "/x"}})[0])
 		if !strings.HasPrefix(got, "/x has no effect: ") || seen[got] {
-			t.Errorf("%s: %q", reason, got)
+			t.Errorf("%s: %q", kind, got)
 		}
 		seen[got] = true
 	}
@@ -63,11 +63,11 @@ func TestIgnoredFilesHaveAReason(t *testing.T) {
 func TestRefusedConfig(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[nodeconfig.NoticeKind]string{
-		nodeconfig.NoticeHostsFileUnusable:    "Failed RegistryConfigInvalid: /x names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull",
+		nodeconfig.NoticeCertificateUnusable:  "Failed RegistryConfigInvalid: /x names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull",
 		nodeconfig.NoticeNotDirectory:         "Failed RegistryConfigInvalid: /x is a file, and containerd expects a directory of this name, so it refuses the pull",
 		nodeconfig.NoticeCertificatesUnusable: "Failed RegistryConfigInvalid: /x has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull",
 		nodeconfig.NoticeLocationInvalid:      "Failed RegistryConfigInvalid: /x has a location that makes the name of this image invalid, so the runtime refuses the pull",
-		nodeconfig.NoticeMirrorInvalid:        "Failed RegistryConfigInvalid: /x has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull",
+		nodeconfig.NoticeEndpointInvalid:      "Failed RegistryConfigInvalid: /x has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull",
 		nodeconfig.NoticeBlocked:              "Failed PolicyBlocked: /x on the node blocks the registry, or this part of it",
 	} {
 		all := refusedConfig(&nodeconfig.ConfigError{Notice: nodeconfig.Notice{Kind: kind, Path: "/x"}})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
@@ -56,9 +57,10 @@ func constants(t *testing.T, dir, typeName string) []string {
 }
 
 const (
-	registryDir  = "../../cri/registry"
-	diskDir      = "../../cri/disk"
-	diagnosisDir = "../diagnosis"
+	registryDir   = "../../cri/registry"
+	diskDir       = "../../cri/disk"
+	nodeconfigDir = "../../cri/nodeconfig"
+	diagnosisDir  = "../diagnosis"
 )
 
 // The words are the same on both sides, so that one is converted to the other.
@@ -73,6 +75,16 @@ func TestWordsAreTheSame(t *testing.T) {
 			if !slices.Contains(known, word) {
 				t.Errorf("package diagnosis does not know the %s %q of %s", of.name, word, of.dir)
 			}
+		}
+	}
+}
+
+// A report has a sentence for each notice of the configuration, but one, which is a Reserve.
+func TestNoticesAreProblems(t *testing.T) {
+	t.Parallel()
+	for _, name := range constants(t, nodeconfigDir, "NoticeKind") {
+		if known := diagnosis.ConfigProblem(name).Effect() != ""; known != (name != string(nodeconfig.NoticeNoAuthorities)) {
+			t.Errorf("%s: known %t", name, known)
 		}
 	}
 }

@@ -154,11 +154,11 @@ func (c *Config) loadContainerd() {
 		return
 	}
 	if c.unseen() {
-		c.notice(Notice{Kind: NoticeFileHidden, Path: c.opts.ConfigFile})
+		c.notice(Notice{Kind: NoticeHidden, Path: c.opts.ConfigFile})
 	}
 	c.notices = append(c.notices, broken...)
 	if c.settings.contradicts(c.version) {
-		c.notice(Notice{Kind: NoticeMirrorsWithConfigPath, Path: c.settings.file})
+		c.notice(Notice{Kind: NoticeMirrorsBesidePath, Path: c.settings.file})
 	}
 	c.dirs, c.ignored = c.settings.directories(c.version)
 	c.unset = len(c.dirs) == 0

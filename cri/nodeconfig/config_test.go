@@ -129,15 +129,15 @@ func TestConfigPath(t *testing.T) {
 		used                  bool
 		notice                nodeconfig.NoticeKind
 	}{
-		{"default of 2.4", "", "v2.4.2", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
-		{"default of 2.4, docker's", "", "", "/etc/docker/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
-		{"default of 2.1", "", "2.1.4", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
-		{"default of 1.7", "", "1.7.35~ds1", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
-		{"default of 2.2.1", "", "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
-		{"empty, 2.2.1", "version = 3\n" + empty, "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
-		{"empty, migrated by 2.2.1", "version = 2\n" + emptyOld, "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
-		{"empty, 2.2.2", "version = 3\n" + empty, "v2.2.2", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
-		{"mirrors, 2.2.1", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'docker.io']\nendpoint = ['https://m.test']\n", "v2.2.1", "/etc/containerd/certs.d", true, nodeconfig.NoticeMirrorsWithConfigPath},
+		{"default of 2.4", "", "v2.4.2", "/etc/containerd/certs.d", false, nodeconfig.NoticePathList},
+		{"default of 2.4, docker's", "", "", "/etc/docker/certs.d", false, nodeconfig.NoticePathList},
+		{"default of 2.1", "", "2.1.4", "/etc/containerd/certs.d", false, nodeconfig.NoticePathUnset},
+		{"default of 1.7", "", "1.7.35~ds1", "/etc/containerd/certs.d", false, nodeconfig.NoticePathUnset},
+		{"default of 2.2.1", "", "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticePathList},
+		{"empty, 2.2.1", "version = 3\n" + empty, "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticePathUnset},
+		{"empty, migrated by 2.2.1", "version = 2\n" + emptyOld, "v2.2.1", "/etc/containerd/certs.d", false, nodeconfig.NoticePathList},
+		{"empty, 2.2.2", "version = 3\n" + empty, "v2.2.2", "/etc/containerd/certs.d", false, nodeconfig.NoticePathList},
+		{"mirrors, 2.2.1", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'docker.io']\nendpoint = ['https://m.test']\n", "v2.2.1", "/etc/containerd/certs.d", true, nodeconfig.NoticeMirrorsBesidePath},
 		{"version 3", "version = 3\n" + own, "v2.4.2", "/my/certs", true, ""},
 		{"version 4", "version = 4\n" + own, "v2.4.2", "/my/certs", true, ""},
 		{"version 2", "version = 2\n" + old, "v1.7.35", "/my/certs", true, ""},
@@ -148,7 +148,7 @@ func TestConfigPath(t *testing.T) {
 		{"version 2, migrated to 3", "version = 2\n" + old, "v2.2.5", "/my/certs", true, ""},
 		{"no version, not migrated", old, "v2.2.5", "/my/certs", false, nodeconfig.NoticeSectionIgnored},
 		{"version 1", "[plugins.cri.registry]\nconfig_path = '/my/certs'\n", "v1.6.36", "/my/certs", true, ""},
-		{"list, transfer service", "version = 3\n" + list, "v2.4.2", "/my/certs", false, nodeconfig.NoticeConfigPathIgnored},
+		{"list, transfer service", "version = 3\n" + list, "v2.4.2", "/my/certs", false, nodeconfig.NoticePathList},
 		{"list, before the transfer service", "version = 3\n" + list, "v2.0.5", "/my/certs", true, ""},
 		{
 			"list, local pull", "version = 3\n[plugins.'io.containerd.cri.v1.images']\nuse_local_image_pull = true\n" + list,
@@ -163,10 +163,10 @@ func TestConfigPath(t *testing.T) {
 			"version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\ndisable_snapshot_annotations = false\n",
 			"v2.4.2", "/etc/containerd/certs.d", true, "",
 		},
-		{"broken", "version = 3\n[plugins\n", "v2.4.2", "/none", false, nodeconfig.NoticeConfigUnreadable},
+		{"broken", "version = 3\n[plugins\n", "v2.4.2", "/none", false, nodeconfig.NoticeUnreadable},
 		{
 			"legacy", "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']\nendpoint = ['https://m.test']\n",
-			"v2.4.2", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored,
+			"v2.4.2", "/etc/containerd/certs.d", false, nodeconfig.NoticePathUnset,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestImports(t *testing.T) {
 		t.Errorf("endpoints %q, want %q", names(eps), want)
 	}
 	notices := nodeconfig.Load(opts).Notices()
-	if !slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeConfigUnreadable, Path: "/opt/gone.toml"}) {
+	if !slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeUnreadable, Path: "/opt/gone.toml"}) {
 		t.Errorf("notices %v do not name the import that is missing", notices)
 	}
 }
@@ -346,7 +346,7 @@ func TestDefaultDirectory(t *testing.T) {
 		opts := options(node(t, map[string]string{"certs.d/_default/hosts.toml": mirror("mirror.test")}))
 		opts.CertsDir, opts.RuntimeVersion = "/certs.d", version
 		eps, notices := endpoints(t, opts, "hub.test")
-		unread := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/certs.d/_default/hosts.toml", Reason: nodeconfig.ReasonDefaultFolder}
+		unread := nodeconfig.Notice{Kind: nodeconfig.NoticeDefaultFolder, Path: "/certs.d/_default/hosts.toml"}
 		if len(eps) != want || slices.Contains(notices, unread) != (want == 1) {
 			t.Errorf("%s: %q, notices %v", version, names(eps), notices)
 		}
@@ -372,9 +372,9 @@ func TestInvalidHostsFile(t *testing.T) {
 			}))
 			opts.CertsDir = "/certs.d"
 			eps, notices := endpoints(t, opts, s.Host)
-			want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileInvalid, Path: "/certs.d/" + s.Host + "/hosts.toml", Line: tc.line}
+			want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsUnreadable, Path: "/certs.d/" + s.Host + "/hosts.toml", Line: tc.line}
 			if tc.line == 0 {
-				want.Reason = nodeconfig.ReasonBadValue
+				want.Kind = nodeconfig.NoticeHostsBadValue
 			}
 			if !slices.Equal(notices, []nodeconfig.Notice{want}) {
 				t.Errorf("notices %v, want %v", notices, want)
@@ -398,7 +398,7 @@ func TestUnusableHostsFile(t *testing.T) {
 			opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
 			_, _, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/whypull/whypull"))
 			var bad *nodeconfig.ConfigError
-			if !errors.As(err, &bad) || bad.Kind != nodeconfig.NoticeHostsFileUnusable || bad.Path != "/certs.d/hub.test/hosts.toml" {
+			if !errors.As(err, &bad) || bad.Kind != nodeconfig.NoticeCertificateUnusable || bad.Path != "/certs.d/hub.test/hosts.toml" {
 				t.Errorf("error %v", err)
 			}
 			if err != nil && strings.Contains(err.Error(), secret) {
@@ -470,7 +470,7 @@ func TestMisnamedHostsFile(t *testing.T) {
 	opts := options(node(t, map[string]string{"certs.d/hub.test/host.toml": mirror("m.test")}))
 	opts.CertsDir = "/certs.d"
 	eps, notices := endpoints(t, opts, "hub.test")
-	want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileMisnamed, Path: "/certs.d/hub.test/host.toml"}
+	want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsMisnamed, Path: "/certs.d/hub.test/host.toml"}
 	if !slices.Equal(names(eps), []string{"https://hub.test"}) || !slices.Equal(notices, []nodeconfig.Notice{want}) {
 		t.Errorf("endpoints %q, notices %v", names(eps), notices)
 	}

@@ -72,7 +72,7 @@ func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []No
 	}
 	s, err := newSettings(merged)
 	if err != nil {
-		notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: last})
+		notices = append(notices, Notice{Kind: NoticeUnreadable, Path: last})
 	}
 	s.file, s.root = last, root
 	return s, append(notices, notImported(fs, file, files)...)
@@ -99,7 +99,7 @@ func notImported(fs hostfs.FS, file string, files []importedFile) (notices []Not
 		isIt := func(f importedFile) bool { return f.name == name }
 		var config configFile
 		if readTOML(fs, name, &config) == nil && config.setsRegistries() && !slices.ContainsFunc(files, isIt) {
-			notices = append(notices, Notice{Kind: NoticeSectionIgnored, Path: name, Reason: ReasonNotImported})
+			notices = append(notices, Notice{Kind: NoticeNotImported, Path: name})
 		}
 	}
 	return notices
@@ -127,7 +127,7 @@ func readImports(fs hostfs.FS, file string) (files []importedFile, notices []Not
 			continue // containerd has its defaults then
 		}
 		if err != nil {
-			notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
+			notices = append(notices, Notice{Kind: NoticeUnreadable, Path: name, Line: lineOf(err)})
 			continue
 		}
 		files = append(files, importedFile{name, config})

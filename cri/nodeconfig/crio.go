@@ -56,7 +56,7 @@ func (c *Config) loadCRIO() {
 		}
 		file.CRIO.Image, file.CRIO.Root = &c.crio, &c.crioRoot // what a file does not have stays
 		if err := readTOML(c.fs, name, &file); err != nil && !errors.Is(err, os.ErrNotExist) {
-			c.notice(Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
+			c.notice(Notice{Kind: NoticeUnreadable, Path: name, Line: lineOf(err)})
 		}
 	}
 	c.crioRegistries = cmp.Or(c.opts.RegistriesConf, pathOf(c.arguments(), "registries-conf"), c.env.First("CONTAINER_REGISTRIES_CONF"))
@@ -172,7 +172,7 @@ func (c *Config) secondVersion(data []byte) []byte {
 
 // brokenRegistries says which file an error is about: the package names it.
 func (c *Config) brokenRegistries(err error, copies map[string]string) Notice {
-	n := Notice{Kind: NoticeConfigUnreadable, Path: c.mainRegistries()}
+	n := Notice{Kind: NoticeUnreadable, Path: c.mainRegistries()}
 	for file, name := range copies {
 		if strings.Contains(err.Error(), `"`+file+`"`) {
 			n.Path = name
@@ -203,7 +203,7 @@ func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoi
 		endpoints, notices, err = c.pullSources(sys, ref)
 		return err
 	})
-	if refused, ok := errors.AsType[*ConfigError](err); ok && refused.Kind == NoticeConfigUnreadable {
+	if refused, ok := errors.AsType[*ConfigError](err); ok && refused.Kind == NoticeUnreadable {
 		// Load has a notice for it. CRI-O does not start with such a file; the running
 		// one has read an older one.
 		e, found, err := c.crioEndpoint(ref, sysregistriesv2.PullSource{Reference: ref})
@@ -218,7 +218,7 @@ func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (end
 		return nil, nil, err
 	}
 	if entry, err := sysregistriesv2.FindRegistry(sys, ref.Name()); err == nil && entry != nil && len(entry.Mirrors) > 0 && len(sources) == 1 {
-		notices = append(notices, unread(from, ReasonOtherReference))
+		notices = append(notices, Notice{Kind: NoticeOtherReference, Path: from})
 	}
 	var firstErr error
 	for _, source := range sources {

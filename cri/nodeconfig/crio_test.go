@@ -45,7 +45,7 @@ func TestCRIOSources(t *testing.T) {
 			})
 			opts.RuntimeVersion = "1.34.2" // the last that has insecure registries of its own
 			eps, notices, err := sources(t, opts, image)
-			unasked := slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeUnread, Path: "/" + registries, Reason: nodeconfig.ReasonOtherReference})
+			unasked := slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeOtherReference, Path: "/" + registries})
 			if err != nil || unasked != (image == "byd.test/a:1") || len(notices) > 0 != unasked {
 				t.Fatalf("notices %v, %v", notices, err)
 			}
@@ -181,7 +181,7 @@ func TestCRIOUnreadable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			opts := crio(t, map[string]string{tc.file: tc.text})
 			got := nodeconfig.Load(opts).Notices()
-			if want := (nodeconfig.Notice{Kind: nodeconfig.NoticeConfigUnreadable, Path: "/" + tc.file, Line: tc.line}); !slices.Equal(got, []nodeconfig.Notice{want}) {
+			if want := (nodeconfig.Notice{Kind: nodeconfig.NoticeUnreadable, Path: "/" + tc.file, Line: tc.line}); !slices.Equal(got, []nodeconfig.Notice{want}) {
 				t.Errorf("notices %v, want %v", got, want)
 			}
 			eps, _, err := sources(t, opts, "hub.test/a:1")
@@ -220,13 +220,13 @@ func TestCRIOCertificates(t *testing.T) {
 		fault        registry.Fault
 		refused      string
 		hidden       bool
-		unread       nodeconfig.NoticeReason
+		unread       nodeconfig.NoticeKind
 	}{
 		"authority":        {files: map[string]string{dir + "x.crt": pem}},
 		"Docker's":         {files: map[string]string{"etc/docker/certs.d/" + s.Host + "/ca.crt": pem}},
-		"first directory":  {files: map[string]string{dir + "README": "", "etc/docker/certs.d/" + s.Host + "/ca.crt": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.ReasonOtherDirectory},
-		"wrong extension":  {files: map[string]string{dir + "x.pem": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.ReasonNotCrt},
-		"not of this port": {files: map[string]string{"etc/containers/certs.d/" + strings.Split(s.Host, ":")[0] + "/x.crt": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.ReasonOtherDirectory},
+		"first directory":  {files: map[string]string{dir + "README": "", "etc/docker/certs.d/" + s.Host + "/ca.crt": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.NoticeOtherDirectory},
+		"wrong extension":  {files: map[string]string{dir + "x.pem": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.NoticeNotCrt},
+		"not of this port": {files: map[string]string{"etc/containers/certs.d/" + strings.Split(s.Host, ":")[0] + "/x.crt": pem}, fault: registry.FaultTLSUntrusted, unread: nodeconfig.NoticeOtherDirectory},
 		"no key":           {files: map[string]string{dir + "x.cert": pem}, refused: "x.cert"},
 		"no certificate":   {files: map[string]string{dir + "x.key": pem}, refused: "x.key"},
 		"no pair":          {files: map[string]string{dir + "x.cert": pem, dir + "x.key": pem}, refused: "x.cert"},
@@ -249,7 +249,7 @@ func TestCRIOCertificates(t *testing.T) {
 				}
 				return
 			}
-			if tc.unread != "" && (len(notices) != 1 || notices[0].Kind != nodeconfig.NoticeUnread || notices[0].Reason != tc.unread) {
+			if tc.unread != "" && (len(notices) != 1 || notices[0].Kind != tc.unread) {
 				t.Errorf("notices %v", notices)
 			}
 			if err != nil || len(eps) != 1 || eps[0].Blind != tc.hidden || (len(notices) == 1) != (tc.hidden || tc.unread != "") {
@@ -291,11 +291,11 @@ func TestCRIONodeCredential(t *testing.T) {
 		"no JSON":         {files: map[string]string{own: "{"}, broken: own},
 		"later, no JSON":  {files: map[string]string{own: entry("hub.test", "alice"), docker: "{"}, user: "alice", source: own},
 		"token alone":     {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x"}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
-		"token beside":    {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x","auth":"YTpi"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"token beside":    {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x","auth":"YTpi"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeCredentialUnusable},
 		"empty entry":     {files: map[string]string{own: raw("hub.test", "{}"), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
 		"no colon":        {files: map[string]string{own: raw("hub.test", `{"auth":"YQ=="}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
 		"no base64":       {files: map[string]string{own: raw("hub.test", `{"auth":"%"}`), docker: entry("hub.test", "alice")}, broken: own},
-		"no user":         {files: map[string]string{own: entry("hub.test", "")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"no user":         {files: map[string]string{own: entry("hub.test", "")}, notice: nodeconfig.NoticeCredentialUnusable},
 		"of old":          {files: map[string]string{dockercfg: `{"https://hub.test/v1/":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
 		"of old, a part":  {files: map[string]string{dockercfg: `{"hub.test/team":{"auth":"%"},"hub.test":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
 	} {

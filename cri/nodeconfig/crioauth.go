@@ -114,7 +114,7 @@ func (c *Config) searchAuthFiles(e *registry.Endpoint) []Notice {
 		}
 		found, unusable := entry.credential()
 		if unusable {
-			return []Notice{{Kind: NoticeNodeCredentialUnusable, Path: name}}
+			return []Notice{{Kind: NoticeCredentialUnusable, Path: name}}
 		}
 		if found != nil {
 			e.NodeCredential, e.NodeCredentialSource = found, name

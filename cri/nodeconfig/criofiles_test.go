@@ -73,7 +73,7 @@ func TestCRIOFirstVersion(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	opts.RuntimeVersion = "1.38.0"
-	if got := nodeconfig.Load(opts).Notices(); len(got) != 1 || got[0].Kind != nodeconfig.NoticeConfigUnreadable {
+	if got := nodeconfig.Load(opts).Notices(); len(got) != 1 || got[0].Kind != nodeconfig.NoticeUnreadable {
 		t.Errorf("notices %v", got)
 	}
 }
@@ -119,13 +119,13 @@ func TestCRIOPolicy(t *testing.T) {
 			notice: nodeconfig.NoticePolicyRejects, path: policy},
 		"accepts a domain, port": {image: "hub.test:5000/team/app:1", files: map[string]string{policy: `{"default":[{"type":"reject"}],"transports":{"docker":{"*.test":[{"type":"insecureAcceptAnything"}]}}}`}},
 		"another host":           {files: map[string]string{policy: `{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{"other.test":[{"type":"reject"}]}}}`}},
-		"signed":                 {files: map[string]string{policy: `{"default":[{"type":"signedBy"}]}`}, notice: nodeconfig.NoticePolicyWantsSignature, path: policy},
+		"signed":                 {files: map[string]string{policy: `{"default":[{"type":"signedBy"}]}`}, notice: nodeconfig.NoticePolicySigned, path: policy},
 		"crio.conf's":            {files: map[string]string{policy: accept, "etc/crio/crio.conf": "[crio.image]\nsignature_policy = '/opt/p.json'\n", "opt/p.json": `{"default":[{"type":"reject"}]}`}, notice: nodeconfig.NoticePolicyRejects, path: "opt/p.json"},
 		"the namespace's":        {files: map[string]string{policy: accept, "etc/crio/policies/shop.json": `{"default":[{"type":"reject"}]}`}, notice: nodeconfig.NoticePolicyRejects, path: "etc/crio/policies/shop.json"},
 		"another's":              {files: map[string]string{policy: accept, "etc/crio/policies/other.json": `{"default":[{"type":"reject"}]}`}},
-		"signature store":        {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker: [\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/d.yaml"},
-		"a default twice":        {files: map[string]string{"etc/containers/registries.d/a.yaml": "default-docker: {}\n", "etc/containers/registries.d/b.yaml": "default-docker:\n  lookaside: file:///x\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/b.yaml"},
-		"a registry twice":       {files: map[string]string{"etc/containers/registries.d/a.yaml": "docker:\n  hub.test:\n", "etc/containers/registries.d/b.yaml": "docker:\n  hub.test: {}\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/b.yaml"},
+		"signature store":        {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker: [\n"}, broken: nodeconfig.NoticeSignatureStoreBroken, path: "etc/containers/registries.d/d.yaml"},
+		"a default twice":        {files: map[string]string{"etc/containers/registries.d/a.yaml": "default-docker: {}\n", "etc/containers/registries.d/b.yaml": "default-docker:\n  lookaside: file:///x\n"}, broken: nodeconfig.NoticeSignatureStoreBroken, path: "etc/containers/registries.d/b.yaml"},
+		"a registry twice":       {files: map[string]string{"etc/containers/registries.d/a.yaml": "docker:\n  hub.test:\n", "etc/containers/registries.d/b.yaml": "docker:\n  hub.test: {}\n"}, broken: nodeconfig.NoticeSignatureStoreBroken, path: "etc/containers/registries.d/b.yaml"},
 		"two registries":         {files: map[string]string{"etc/containers/registries.d/a.yaml": "default-docker: {}\ndocker:\n  hub.test: {}\n", "etc/containers/registries.d/b.yaml": "docker:\n  other.test: {}\n"}},
 		"a good store":           {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker:\n  hub.test:\n    use-sigstore-attachments: true\n"}},
 	} {

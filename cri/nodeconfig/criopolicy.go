@@ -67,7 +67,7 @@ func (c *Config) heldAgainstPolicy(ref reference.Named) ([]Notice, error) {
 		}
 	}
 	if signed {
-		return []Notice{{Kind: NoticePolicyWantsSignature, Path: name}}, nil
+		return []Notice{{Kind: NoticePolicySigned, Path: name}}, nil
 	}
 	return nil, nil
 }
@@ -109,7 +109,7 @@ func (c *Config) brokenSignatureStore() error {
 			Docker        map[string]map[string]any `json:"docker"`
 		}
 		if err := yaml.Unmarshal(data, &file); err != nil {
-			return &ConfigError{Notice{Kind: NoticeSignatureStoreUnusable, Path: name}, err}
+			return &ConfigError{Notice{Kind: NoticeSignatureStoreBroken, Path: name}, err}
 		}
 		if file.Docker == nil {
 			file.Docker = map[string]map[string]any{}
@@ -119,7 +119,7 @@ func (c *Config) brokenSignatureStore() error {
 		}
 		for entry := range file.Docker {
 			if seen[entry] {
-				return &ConfigError{Notice{Kind: NoticeSignatureStoreUnusable, Path: name}, nil}
+				return &ConfigError{Notice{Kind: NoticeSignatureStoreBroken, Path: name}, nil}
 			}
 			seen[entry] = true
 		}

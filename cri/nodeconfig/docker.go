@@ -61,9 +61,9 @@ func (c *Config) loadDocker() {
 	}
 	switch {
 	case c.hides(c.opts.ConfigFile):
-		c.notice(Notice{Kind: NoticeFileHidden, Path: c.opts.ConfigFile})
+		c.notice(Notice{Kind: NoticeHidden, Path: c.opts.ConfigFile})
 	case err != nil && !errors.Is(err, os.ErrNotExist):
-		c.notice(Notice{Kind: NoticeConfigUnreadable, Path: c.opts.ConfigFile})
+		c.notice(Notice{Kind: NoticeUnreadable, Path: c.opts.ConfigFile})
 	}
 	c.docker.invalid = slices.ContainsFunc(c.docker.Mirrors, func(m string) bool { return !isDockerMirror(m) })
 	c.docker.Mirrors = append(c.docker.Mirrors, valuesOf(args, "registry-mirror")...)
@@ -84,7 +84,7 @@ func (c *Config) dockerEndpoints(ctx context.Context, host string) (endpoints []
 	if host == "docker.io" {
 		addresses = slices.Concat(c.docker.Mirrors, []string{"https://registry-1.docker.io"})
 		if c.docker.invalid {
-			notices = append(notices, Notice{Kind: NoticeDockerMirrorInvalid, Path: c.opts.ConfigFile})
+			notices = append(notices, Notice{Kind: NoticeDockerMirror, Path: c.opts.ConfigFile})
 		}
 	}
 	for i, address := range addresses {

@@ -89,7 +89,7 @@ func TestDockerMirrorInvalid(t *testing.T) {
 		var want []nodeconfig.Notice
 		hosts := []string{"https://good.test", "https://flag.test", "https://registry-1.docker.io"}
 		if !valid {
-			want = []nodeconfig.Notice{{Kind: nodeconfig.NoticeDockerMirrorInvalid, Path: "/" + daemonJSON}}
+			want = []nodeconfig.Notice{{Kind: nodeconfig.NoticeDockerMirror, Path: "/" + daemonJSON}}
 		} else {
 			hosts = append([]string{strings.TrimSuffix(strings.TrimSuffix(mirror, "/"), "/path")}, hosts...)
 		}
@@ -152,10 +152,10 @@ func TestDockerFile(t *testing.T) {
 		"none":      {root: "/var/lib/docker"},
 		"a file":    {files: map[string]string{daemonJSON: insecure}, insecure: true, root: "/mnt/docker"},
 		"elsewhere": {files: map[string]string{dockerUnit: "[Service]\nExecStart=dockerd --config-file /etc/d.json\n", "etc/d.json": insecure}, insecure: true, root: "/mnt/docker"},
-		"invalid":   {files: map[string]string{daemonJSON: "{"}, notice: nodeconfig.Notice{Kind: nodeconfig.NoticeConfigUnreadable, Path: "/" + daemonJSON}, root: "/var/lib/docker"},
+		"invalid":   {files: map[string]string{daemonJSON: "{"}, notice: nodeconfig.Notice{Kind: nodeconfig.NoticeUnreadable, Path: "/" + daemonJSON}, root: "/var/lib/docker"},
 		"of a snap": {
 			files:  with(process(7, "dockerd", "dockerd --config-file=/var/snap/docker/current/config/daemon.json", "A=b"), map[string]string{"proc/7/stat": "7 (dockerd) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 100 0 0\n", "proc/stat": "btime 1\n"}),
-			notice: nodeconfig.Notice{Kind: nodeconfig.NoticeFileHidden, Path: "/var/snap/docker/current/config/daemon.json"}, root: "/var/lib/docker",
+			notice: nodeconfig.Notice{Kind: nodeconfig.NoticeHidden, Path: "/var/snap/docker/current/config/daemon.json"}, root: "/var/lib/docker",
 		},
 	} {
 		c := nodeconfig.Load(onDocker(t, tc.files))

@@ -57,7 +57,7 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 	notices = append(notices, c.addNodeCredentials(endpoints)...)
 	serves := func(e registry.Endpoint) bool { return e.Serves(ref) }
 	if err == nil && len(endpoints) > 0 && !slices.ContainsFunc(endpoints, serves) {
-		notices = append(notices, ignoredFile(path.Join(endpoints[0].Source, hostsFile), ReasonNoCapableHost))
+		notices = append(notices, Notice{Kind: NoticeNoCapableHost, Path: path.Join(endpoints[0].Source, hostsFile)})
 	}
 	return withVariants(endpoints), notices, err
 }
@@ -114,7 +114,7 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 	dir, err := c.findHostDir(host, c.dirs)
 	switch {
 	case err != nil:
-		return nil, nil, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: dir}, err}
+		return nil, nil, &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: dir}, err}
 	case dir == "":
 		endpoints, err := c.configure(ctx, host, "", view{}, new(recordedError))
 		return endpoints, c.unreadCertificates(host, "", nil), err
@@ -129,7 +129,7 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 	endpoints, err := c.configure(ctx, host, dir, v, &invalid)
 	notices := c.fileNotices(dir, invalid.err)
 	if v.without {
-		notices = []Notice{{Kind: NoticeHostsFileInvalid, Path: path.Join(dir, hostsFile), Reason: ReasonNoHostTable}}
+		notices = []Notice{{Kind: NoticeHostsWithoutTable, Path: path.Join(dir, hostsFile)}}
 	}
 	var counts []byte
 	if invalid.err == nil {
@@ -164,7 +164,7 @@ func (c *Config) applyHostsFile(endpoints []registry.Endpoint, hidden []hiddenFi
 		}
 	}
 	for _, h := range hidden {
-		notices = append(notices, Notice{Kind: NoticeFileHidden, Path: h.path})
+		notices = append(notices, Notice{Kind: NoticeHidden, Path: h.path})
 	}
 	return notices
 }
@@ -176,7 +176,7 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 		UpdateClient: set.update,
 	})(host)
 	if err != nil {
-		return nil, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: path.Join(dir, hostsFile)}, err}
+		return nil, &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(dir, hostsFile)}, err}
 	}
 	endpoints := make([]registry.Endpoint, 0, len(hosts))
 	for i, h := range hosts {
@@ -245,15 +245,15 @@ func (c *Config) ignoredNotices(host string) []Notice {
 	if err != nil || dir == "" {
 		return nil
 	}
-	return []Notice{c.unused(dir, Notice{Kind: NoticeConfigPathIgnored, Path: dir})}
+	return []Notice{c.unused(dir, Notice{Kind: NoticePathList, Path: dir})}
 }
 
 func (c *Config) fileNotices(dir string, invalid error) []Notice {
 	file := path.Join(dir, hostsFile)
 	if invalid != nil {
-		n := Notice{Kind: NoticeHostsFileInvalid, Path: file, Line: lineOf(invalid)}
+		n := Notice{Kind: NoticeHostsUnreadable, Path: file, Line: lineOf(invalid)}
 		if n.Line == 0 {
-			n.Reason = ReasonBadValue
+			n.Kind = NoticeHostsBadValue
 		}
 		return []Notice{n}
 	}
@@ -264,7 +264,7 @@ func (c *Config) fileNotices(dir string, invalid error) []Notice {
 	if there, err := c.fs.Exists(file); err != nil || there {
 		return nil
 	}
-	return []Notice{{Kind: NoticeHostsFileMisnamed, Path: misnamed}}
+	return []Notice{{Kind: NoticeHostsMisnamed, Path: misnamed}}
 }
 
 // clients collects the transports that containerd makes, before it wraps them, and

@@ -129,7 +129,7 @@ func (c *Config) unboundedCertificate(nodeDir string, doc []byte) error {
 		_, err := c.fs.ReadFile(name, maxConfigFile)
 		switch err = unbounded(err); {
 		case errors.Is(err, hostfs.ErrNotRegular):
-			return &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: path.Join(nodeDir, hostsFile)}, err}
+			return &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(nodeDir, hostsFile)}, err}
 		case err != nil:
 			return err
 		}

@@ -88,7 +88,7 @@ func TestReferrers(t *testing.T) {
 		for _, opts := range []Options{{CertsDir: root + "/certs.d"}, {Root: root, CertsDir: "/certs.d"}} { // on the node, and in a container
 			opts.TempDir, opts.RuntimeVersion = t.TempDir(), version
 			eps, notices, err := Load(opts).hostEndpoints(t.Context(), "hub.test")
-			invalid := len(notices) == 1 && notices[0].Kind == NoticeHostsFileInvalid && notices[0].Reason == ReasonBadValue
+			invalid := len(notices) == 1 && notices[0].Kind == NoticeHostsBadValue
 			if err != nil || len(eps) != want || invalid != (want == 1) {
 				t.Errorf("%s: endpoints %v, notices %v, %v", version, eps, notices, err)
 			}

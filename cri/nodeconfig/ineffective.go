@@ -22,14 +22,14 @@ func (c *Config) noteProxy() {
 	}
 	for _, unit := range c.opts.units() {
 		for _, name := range c.serviceFiles(unit) {
-			if reason := c.proxyFlaw(name); reason != "" {
-				c.notice(Notice{Kind: NoticeProxyIgnored, Path: name, Reason: reason})
+			if kind := c.proxyFlaw(name); kind != "" {
+				c.notice(Notice{Kind: kind, Path: name})
 				return
 			}
 		}
 	}
 	if text := c.text(loginEnvironment); setsProxy(text) {
-		c.notice(Notice{Kind: NoticeProxyIgnored, Path: loginEnvironment, Reason: ReasonOfLogins})
+		c.notice(Notice{Kind: NoticeProxyOfLogins, Path: loginEnvironment})
 	}
 }
 
@@ -64,29 +64,29 @@ func setsProxy(text string) bool {
 
 // proxyFlaw says why a file of a service has no effect, "" if it sets no proxy, or
 // if nothing can be seen that is wrong with it.
-func (c *Config) proxyFlaw(name string) NoticeReason {
+func (c *Config) proxyFlaw(name string) NoticeKind {
 	text := c.text(name)
 	isUnit := path.Ext(path.Dir(name)) == ".d" || path.Ext(name) == ".service"
 	switch {
 	case !setsProxy(text):
 		if strings.Contains(text, "HTTP_PROXY=") || strings.Contains(text, "http_proxy=") {
-			return ReasonHTTPOnly
+			return NoticeProxyHTTPOnly
 		}
 		return ""
 	case isUnit && path.Ext(name) != ".conf" && path.Ext(name) != ".service":
-		return ReasonNoConf
+		return NoticeProxyNoConf
 	case strings.ContainsAny(text, "“”„‘’"):
-		return ReasonQuotes
+		return NoticeProxyQuotes
 	case isUnit && !strings.Contains(text, "[Service]"):
-		return ReasonNoSection
+		return NoticeProxyNoSection
 	case !isUnit && strings.Contains(text, "export "):
-		return ReasonExport
+		return NoticeProxyExport
 	case isUnit && oneWord(text):
-		return ReasonOneWord
+		return NoticeProxyOneWord
 	case isUnit && strings.Contains(strings.NewReplacer(`"`, "", "'", "").Replace(strings.ToUpper(text)), "HTTPS_PROXY=$"):
-		return ReasonVariable
+		return NoticeProxyVariable
 	case c.env.ofProcess && strings.HasPrefix(name, "/etc/"):
-		return ReasonNotRestarted
+		return NoticeProxyNotRestarted
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package nodeconfig_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/whypull/whypull/cri/nodeconfig"
@@ -11,30 +12,30 @@ import (
 func TestProxyWithoutEffect(t *testing.T) {
 	const set = "HTTPS_PROXY=http://p.test:3128"
 	for name, tc := range map[string]struct {
-		files  map[string]string
-		path   string
-		reason nodeconfig.NoticeReason
+		files map[string]string
+		path  string
+		kind  nodeconfig.NoticeKind
 	}{
 		"none":                {files: map[string]string{own: "[Service]\n"}},
 		"in effect":           {files: map[string]string{own: "[Service]\nEnvironment=" + set + "\n"}},
-		"typographic quotes":  {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=”" + set + "”\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonQuotes},
-		"no section":          {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "Environment=" + set + "\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonNoSection},
-		"no .conf":            {files: map[string]string{own: "[Service]\n", dropIn + "p": "[Service]\nEnvironment=" + set + "\n"}, path: dropIn + "p", reason: nodeconfig.ReasonNoConf},
-		"one word":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTP_PROXY=http://p.test:1 " + set + "\"\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonOneWord},
-		"variable":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTPS_PROXY=${HTTPS_PROXY:-}\"\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonVariable},
-		"export":              {files: map[string]string{own: "[Service]\nEnvironmentFile=/etc/p.env\n", "etc/p.env": "export " + set + "\n"}, path: "etc/p.env", reason: nodeconfig.ReasonExport},
-		"for http alone":      {files: map[string]string{own: "[Service]\nEnvironment=HTTP_PROXY=http://p.test:1\n"}, path: own, reason: nodeconfig.ReasonHTTPOnly},
-		"for logins":          {files: map[string]string{own: "[Service]\n", "etc/environment": set + "\n"}, path: "etc/environment", reason: nodeconfig.ReasonOfLogins},
-		"not restarted since": {files: with(process(7, "containerd", "containerd", "A=b"), map[string]string{own: "[Service]\nEnvironment=" + set + "\n"}), path: own, reason: nodeconfig.ReasonNotRestarted},
+		"typographic quotes":  {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=”" + set + "”\n"}, path: dropIn + "p.conf", kind: nodeconfig.NoticeProxyQuotes},
+		"no section":          {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "Environment=" + set + "\n"}, path: dropIn + "p.conf", kind: nodeconfig.NoticeProxyNoSection},
+		"no .conf":            {files: map[string]string{own: "[Service]\n", dropIn + "p": "[Service]\nEnvironment=" + set + "\n"}, path: dropIn + "p", kind: nodeconfig.NoticeProxyNoConf},
+		"one word":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTP_PROXY=http://p.test:1 " + set + "\"\n"}, path: dropIn + "p.conf", kind: nodeconfig.NoticeProxyOneWord},
+		"variable":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTPS_PROXY=${HTTPS_PROXY:-}\"\n"}, path: dropIn + "p.conf", kind: nodeconfig.NoticeProxyVariable},
+		"export":              {files: map[string]string{own: "[Service]\nEnvironmentFile=/etc/p.env\n", "etc/p.env": "export " + set + "\n"}, path: "etc/p.env", kind: nodeconfig.NoticeProxyExport},
+		"for http alone":      {files: map[string]string{own: "[Service]\nEnvironment=HTTP_PROXY=http://p.test:1\n"}, path: own, kind: nodeconfig.NoticeProxyHTTPOnly},
+		"for logins":          {files: map[string]string{own: "[Service]\n", "etc/environment": set + "\n"}, path: "etc/environment", kind: nodeconfig.NoticeProxyOfLogins},
+		"not restarted since": {files: with(process(7, "containerd", "containerd", "A=b"), map[string]string{own: "[Service]\nEnvironment=" + set + "\n"}), path: own, kind: nodeconfig.NoticeProxyNotRestarted},
 	} {
 		opts := ofRuntime(node(t, with(tc.files)))
 		var got []nodeconfig.Notice
 		for _, n := range nodeconfig.Load(opts).Notices() {
-			if n.Kind == nodeconfig.NoticeProxyIgnored {
+			if strings.HasPrefix(string(n.Kind), "Proxy") {
 				got = append(got, n)
 			}
 		}
-		if (len(got) == 1) != (tc.reason != "") || len(got) == 1 && (got[0].Path != "/"+tc.path || got[0].Reason != tc.reason) {
+		if (len(got) == 1) != (tc.kind != "") || len(got) == 1 && (got[0].Path != "/"+tc.path || got[0].Kind != tc.kind) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -92,7 +93,7 @@ func TestNotImported(t *testing.T) {
 		for _, version := range []string{"1.6.36", "1.7.30", "2.1.4", "2.2.0", "2.4.2"} {
 			opts := options(node(t, files))
 			opts.RuntimeVersion = version
-			notice := nodeconfig.Notice{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/conf.d/a.toml", Reason: nodeconfig.ReasonNotImported}
+			notice := nodeconfig.Notice{Kind: nodeconfig.NoticeNotImported, Path: "/etc/containerd/conf.d/a.toml"}
 			if got := slices.Contains(nodeconfig.Load(opts).Notices(), notice); got != tc.want {
 				t.Errorf("%s, %s: %v", name, version, nodeconfig.Load(opts).Notices())
 			}

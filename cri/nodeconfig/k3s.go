@@ -139,7 +139,7 @@ func (c *Config) generatedNotices(host string) []Notice {
 	}
 	var wanted registriesYAML
 	if err := yaml.Unmarshal(data, &wanted); err != nil {
-		return []Notice{{Kind: NoticeConfigUnreadable, Path: file}}
+		return []Notice{{Kind: NoticeUnreadable, Path: file}}
 	}
 	if c.inEffect(wanted, host) {
 		return nil
@@ -155,7 +155,7 @@ func (c *Config) misnamedRegistries(file, host string) []Notice {
 	if err != nil || yaml.Unmarshal(data, &unused) != nil || len(unused.endpoints(unused.entry(host))) == 0 && unused.config(host) == (legacyRegistry{}) {
 		return nil
 	}
-	return []Notice{unread(file, ReasonRegistriesName)}
+	return []Notice{{Kind: NoticeRegistriesName, Path: file}}
 }
 
 // inEffect reports whether the generated files have what registries.yaml says of a host, as

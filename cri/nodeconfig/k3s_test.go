@@ -203,7 +203,7 @@ func TestK3sNotGenerated(t *testing.T) {
 		"another password":            {"docker.io", edit("s3cret-passw0rd", "new"), notGenerated},
 		"the password of the hub":     {"docker.io", edit("dXNlcjpoYXJkMmd1ZXNz", "dXNlcjpuZXc="), notGenerated},
 		"a password":                  {"plain.corp.example", edit("    tls:\n      insecure", "    auth: {username: a, password: b}\n    tls:\n      insecure"), notGenerated},
-		"does not parse":              {"docker.io", edit("mirrors:", "mirrors: {"), nodeconfig.NoticeConfigUnreadable},
+		"does not parse":              {"docker.io", edit("mirrors:", "mirrors: {"), nodeconfig.NoticeUnreadable},
 		"before 2024": {"docker.io", map[string]string{
 			k3sHosts: "", k3sDir + "config.toml": strings.Replace(k3sConfig, "config_path", "x", 1),
 		}, ""},
@@ -276,7 +276,7 @@ func TestK3sUnseen(t *testing.T) {
 		if err != nil || len(eps) != 1 || !eps[0].Unloaded {
 			t.Errorf("%+v, %v", eps, err)
 		}
-		if !slices.Contains(c.Notices(), nodeconfig.Notice{Kind: nodeconfig.NoticeFileHidden, Path: want}) {
+		if !slices.Contains(c.Notices(), nodeconfig.Notice{Kind: nodeconfig.NoticeHidden, Path: want}) {
 			t.Errorf("notices %v", c.Notices())
 		}
 		if _, same := c.TransferDir(eps); same {

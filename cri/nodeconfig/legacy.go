@@ -116,7 +116,7 @@ func (s settings) contradicts(v runtimeVersion) bool {
 // (internal/cri/server/images/image_pull.go; pkg/cri/server in 1.x).
 func (c *Config) legacyEndpoints(_ context.Context, host string) ([]registry.Endpoint, []Notice, error) {
 	invalid := func(err error) error {
-		return &ConfigError{Notice{Kind: NoticeMirrorInvalid, Path: c.settings.file}, err}
+		return &ConfigError{Notice{Kind: NoticeEndpointInvalid, Path: c.settings.file}, err}
 	}
 	urls, err := c.settings.registry.Reveal().endpoints(host)
 	if err != nil {
@@ -271,7 +271,7 @@ func (c *Config) addNodeCredentials(endpoints []registry.Endpoint) (notices []No
 			endpoints[i].NodeCredential, endpoints[i].NodeCredentialSource = found, c.settings.file
 		}
 		if unusable {
-			notices = append(notices, Notice{Kind: NoticeNodeCredentialUnusable, Path: c.settings.file})
+			notices = append(notices, Notice{Kind: NoticeCredentialUnusable, Path: c.settings.file})
 		}
 	}
 	return notices

@@ -138,7 +138,7 @@ func TestLegacyTLS(t *testing.T) {
 			eps, notices, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), s.Host, ref(t, s.Host+"/whypull/whypull"))
 			if tc.refused {
 				var bad *nodeconfig.ConfigError
-				if !errors.As(err, &bad) || bad.Kind != nodeconfig.NoticeMirrorInvalid || bad.Path != "/etc/containerd/config.toml" {
+				if !errors.As(err, &bad) || bad.Kind != nodeconfig.NoticeEndpointInvalid || bad.Path != "/etc/containerd/config.toml" {
 					t.Errorf("error %v", err)
 				}
 				return
@@ -188,12 +188,12 @@ func TestNodeCredential(t *testing.T) {
 		"auths win":                {table: auth("hub.test", "username = 'bob'\n") + "[registry.auths.\"hub.test\"]\nusername = 'alice'\npassword = '" + secret + "'\n", user: "alice"},
 		"another host":             {table: auth("x.test", "username = 'bob'\n")},
 		"empty":                    {table: auth("hub.test", "")},
-		"token":                    {table: auth("hub.test", "identitytoken = '"+secret+"'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
-		"encoded wrongly":          {table: auth("hub.test", "auth = '%'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
-		"encoded token":            {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte(":"+secret))+"'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
-		"no password":              {table: auth("hub.test", "username = 'alice'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
-		"encoded, password empty":  {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte("alice:"))+"'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
-		"encoded without password": {table: auth("hub.test", "auth = 'YQ=='\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"token":                    {table: auth("hub.test", "identitytoken = '"+secret+"'\n"), notice: nodeconfig.NoticeCredentialUnusable},
+		"encoded wrongly":          {table: auth("hub.test", "auth = '%'\n"), notice: nodeconfig.NoticeCredentialUnusable},
+		"encoded token":            {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte(":"+secret))+"'\n"), notice: nodeconfig.NoticeCredentialUnusable},
+		"no password":              {table: auth("hub.test", "username = 'alice'\n"), notice: nodeconfig.NoticeCredentialUnusable},
+		"encoded, password empty":  {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte("alice:"))+"'\n"), notice: nodeconfig.NoticeCredentialUnusable},
+		"encoded without password": {table: auth("hub.test", "auth = 'YQ=='\n"), notice: nodeconfig.NoticeCredentialUnusable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := configured(t, tc.table, nil)
@@ -245,7 +245,7 @@ func TestMirrorsWithConfigPath(t *testing.T) {
 	} {
 		opts := configured(t, tc.table, nil)
 		opts.RuntimeVersion = tc.version
-		want := []nodeconfig.Notice{{Kind: nodeconfig.NoticeMirrorsWithConfigPath, Path: "/etc/containerd/config.toml"}}
+		want := []nodeconfig.Notice{{Kind: nodeconfig.NoticeMirrorsBesidePath, Path: "/etc/containerd/config.toml"}}
 		if !tc.want {
 			want = nil
 		}
@@ -260,12 +260,12 @@ func TestLegacyInvalid(t *testing.T) {
 		opts := configured(t, "[registry.mirrors.\"docker.io\"]\nendpoint = ['"+bad+"']\n", nil)
 		_, _, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), "docker.io", ref(t, "docker.io/whypull/whypull"))
 		var refused *nodeconfig.ConfigError
-		if !errors.As(err, &refused) || refused.Kind != nodeconfig.NoticeMirrorInvalid || strings.Contains(err.Error(), bad) {
+		if !errors.As(err, &refused) || refused.Kind != nodeconfig.NoticeEndpointInvalid || strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: error %v", bad, err)
 		}
 	}
 	opts := configured(t, "[registry.mirrors.\"docker.io\"]\nendpoint = 'https://m.test'\n", nil) // no list
-	if got := kinds(nodeconfig.Load(opts).Notices()); !slices.Equal(got, []nodeconfig.NoticeKind{nodeconfig.NoticeConfigUnreadable}) {
+	if got := kinds(nodeconfig.Load(opts).Notices()); !slices.Equal(got, []nodeconfig.NoticeKind{nodeconfig.NoticeUnreadable}) {
 		t.Errorf("notices %v", got)
 	}
 }

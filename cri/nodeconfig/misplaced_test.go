@@ -16,19 +16,19 @@ import (
 func TestMisplacedHostsFile(t *testing.T) {
 	for _, tc := range []struct {
 		name, host, file string
-		reason           nodeconfig.NoticeReason
+		kind             nodeconfig.NoticeKind
 	}{
-		{"upstream", "docker.io", "registry-1.docker.io", nodeconfig.ReasonUpstreamName},
-		{"index", "docker.io", "index.docker.io", nodeconfig.ReasonUpstreamName},
-		{"web site", "docker.io", "hub.docker.com", nodeconfig.ReasonUpstreamName},
+		{"upstream", "docker.io", "registry-1.docker.io", nodeconfig.NoticeUpstreamName},
+		{"index", "docker.io", "index.docker.io", nodeconfig.NoticeUpstreamName},
+		{"web site", "docker.io", "hub.docker.com", nodeconfig.NoticeUpstreamName},
 		{"upstream of another", "quay.io", "registry-1.docker.io", ""},
 		{"its own name", "registry-1.docker.io", "registry-1.docker.io", ""},
-		{"scheme", "hub.test:5000", "https:/hub.test:5000", nodeconfig.ReasonNameHasScheme},
+		{"scheme", "hub.test:5000", "https:/hub.test:5000", nodeconfig.NoticeFolderNotHost},
 		{"scheme of another", "quay.io", "https:/hub.test:5000", ""},
-		{"path", "hub.test", "hub.test/team", nodeconfig.ReasonNameHasPath},
-		{"port", "hub.test:5000", "hub.test_5000", nodeconfig.ReasonPortFolder},
+		{"path", "hub.test", "hub.test/team", nodeconfig.NoticeFolderNotHost},
+		{"port", "hub.test:5000", "hub.test_5000", nodeconfig.NoticePortFolder},
 		{"port of another", "hub.test:5001", "hub.test_5000", ""},
-		{"root", "hub.test", ".", nodeconfig.ReasonNoFolder},
+		{"root", "hub.test", ".", nodeconfig.NoticeNoFolder},
 		{"right", "hub.test:5000", "hub.test_5000_", ""},
 		{"default", "hub.test", "_default", ""},
 	} {
@@ -37,8 +37,8 @@ func TestMisplacedHostsFile(t *testing.T) {
 			opts := options(node(t, map[string]string{file: mirror("m.test"), "certs.d/x/y": ""}))
 			opts.CertsDir = "/certs.d"
 			_, notices := endpoints(t, opts, tc.host)
-			want := []nodeconfig.Notice{{Kind: nodeconfig.NoticeHostsFileIgnored, Path: file, Reason: tc.reason}}
-			if tc.reason == "" {
+			want := []nodeconfig.Notice{{Kind: tc.kind, Path: file}}
+			if tc.kind == "" {
 				want = nil
 			}
 			if !slices.Equal(notices, want) {
@@ -51,16 +51,16 @@ func TestMisplacedHostsFile(t *testing.T) {
 // A directory of the host without its port is the other registry's, unless what is in it
 // is about the port.
 func TestDirectoryWithoutPort(t *testing.T) {
-	for text, want := range map[string]nodeconfig.NoticeReason{
-		"server = 'http://hub.test:5000'\n": nodeconfig.ReasonPortFolder,
-		mirror("hub.test:5000/v2/project"):  nodeconfig.ReasonPortFolder,
+	for text, want := range map[string]nodeconfig.NoticeKind{
+		"server = 'http://hub.test:5000'\n": nodeconfig.NoticePortFolder,
+		mirror("hub.test:5000/v2/project"):  nodeconfig.NoticePortFolder,
 		mirror("hub.test:50001"):            "",
 		mirror("hub.test"):                  "",
 	} {
 		opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": text}))
 		opts.CertsDir = "/certs.d"
 		_, notices := endpoints(t, opts, "hub.test:5000")
-		if slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/certs.d/hub.test/hosts.toml", Reason: nodeconfig.ReasonPortFolder}) != (want != "") {
+		if slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticePortFolder, Path: "/certs.d/hub.test/hosts.toml"}) != (want != "") {
 			t.Errorf("%q: notices %v", text, notices)
 		}
 	}
@@ -74,7 +74,7 @@ func TestLeftOverHostsFiles(t *testing.T) {
 		"certs.d/docker.io/library/hosts.toml": mirror("part.test"),
 	}))
 	opts.CertsDir = "/certs.d"
-	want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/certs.d/docker.io/library/hosts.toml", Reason: nodeconfig.ReasonNameHasPath}
+	want := nodeconfig.Notice{Kind: nodeconfig.NoticeFolderNotHost, Path: "/certs.d/docker.io/library/hosts.toml"}
 	if _, notices := endpoints(t, opts, "docker.io"); !slices.Equal(notices, []nodeconfig.Notice{want}) {
 		t.Errorf("notices %v", notices)
 	}
@@ -86,12 +86,12 @@ func TestConfigPathUnset(t *testing.T) {
 	for version, ignored := range map[string]bool{"1.7.35": true, "2.1.0": true, "2.2.0": false} {
 		opts.RuntimeVersion = version
 		_, notices := endpoints(t, opts, "hub.test")
-		want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/etc/containerd/certs.d/hub.test", Reason: nodeconfig.ReasonConfigPathUnset}
+		want := nodeconfig.Notice{Kind: nodeconfig.NoticePathUnset, Path: "/etc/containerd/certs.d/hub.test"}
 		if slices.Contains(notices, want) != ignored {
 			t.Errorf("%s: notices %v", version, notices)
 		}
 		_, notices = endpoints(t, opts, "port.test:5000")
-		if slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: withPort, Reason: nodeconfig.ReasonConfigPathUnset}) != ignored {
+		if slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticePathUnset, Path: withPort}) != ignored {
 			t.Errorf("%s: notices with a port %v", version, notices)
 		}
 		if _, notices := endpoints(t, opts, "quay.io"); len(notices) > 0 {
@@ -103,7 +103,7 @@ func TestConfigPathUnset(t *testing.T) {
 func TestNoCapableHost(t *testing.T) {
 	opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": "server = 'https://hub.test'\ncapabilities = ['pull']\n"}))
 	opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
-	want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/certs.d/hub.test/hosts.toml", Reason: nodeconfig.ReasonNoCapableHost}
+	want := nodeconfig.Notice{Kind: nodeconfig.NoticeNoCapableHost, Path: "/certs.d/hub.test/hosts.toml"}
 	for name, refused := range map[string]bool{"hub.test/a:1": true, "hub.test/a@" + registrytest.Digest: false} {
 		eps, notices, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), "hub.test", ref(t, name))
 		if err != nil || len(eps) != 1 || slices.Contains(notices, want) != refused {
@@ -146,7 +146,7 @@ func TestHiddenFiles(t *testing.T) {
 			opts := options(root)
 			opts.CertsDir, opts.ConfigFile = "/certs.d", "/var/lib/rancher/config.toml"
 			eps, notices := endpoints(t, opts, s.Host)
-			if len(notices) == 0 || notices[0] != (nodeconfig.Notice{Kind: nodeconfig.NoticeFileHidden, Path: tc.hidden}) {
+			if len(notices) == 0 || notices[0] != (nodeconfig.Notice{Kind: nodeconfig.NoticeHidden, Path: tc.hidden}) {
 				t.Errorf("notices %v", notices)
 			}
 			if len(eps) != len(tc.blind) {
@@ -176,7 +176,7 @@ func TestDirectoryOfIgnoredSection(t *testing.T) {
 		}))
 		opts.RuntimeVersion = version
 		for host, name := range map[string]string{"hub.test": "hub.test/hosts.toml", "other.test": "other.test"} {
-			want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/" + dir + name, Reason: nodeconfig.ReasonSectionIgnored}
+			want := nodeconfig.Notice{Kind: nodeconfig.NoticePathElsewhere, Path: "/" + dir + name}
 			if _, notices := endpoints(t, opts, host); !slices.Equal(notices, []nodeconfig.Notice{want}) {
 				t.Errorf("%s: %v", version, notices)
 			}
@@ -231,7 +231,7 @@ func TestFileWithoutHosts(t *testing.T) {
 			want, first := []nodeconfig.Notice(nil), "https://m.test"
 			if !used {
 				want, first = []nodeconfig.Notice{{
-					Kind: nodeconfig.NoticeHostsFileInvalid, Path: opts.CertsDir + "/hub.test/hosts.toml", Reason: nodeconfig.ReasonNoHostTable,
+					Kind: nodeconfig.NoticeHostsWithoutTable, Path: opts.CertsDir + "/hub.test/hosts.toml",
 				}}, "https://hub.test"
 			}
 			if len(eps) != 1 || eps[0].String() != first || !slices.Equal(notices, want) {

@@ -44,7 +44,7 @@ var errNoPair = errors.New("a client certificate needs a key, and a key a certif
 func (c *Config) addClient(e *registry.Endpoint, cert, key string) ([]Notice, error) {
 	if hidden := c.hiddenOf(cert, key); hidden != "" {
 		e.BlindClient = true
-		return []Notice{{Kind: NoticeFileHidden, Path: hidden}}, nil
+		return []Notice{{Kind: NoticeHidden, Path: hidden}}, nil
 	}
 	certPEM, err := c.fs.ReadFile(cert, maxConfigFile)
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *Config) addClient(e *registry.Endpoint, cert, key string) ([]Notice, er
 func (c *Config) addCA(e *registry.Endpoint, name string) ([]Notice, error) {
 	if c.hides(name) {
 		e.Blind = true
-		return []Notice{{Kind: NoticeFileHidden, Path: name}}, nil
+		return []Notice{{Kind: NoticeHidden, Path: name}}, nil
 	}
 	pem, err := c.fs.ReadFile(name, maxConfigFile)
 	if err != nil {

@@ -11,10 +11,6 @@ import (
 // daemonFile is Docker's configuration file.
 const daemonFile = "/etc/docker/daemon.json"
 
-func unread(name string, reason NoticeReason) Notice {
-	return Notice{Kind: NoticeUnread, Path: name, Reason: reason}
-}
-
 // ofDocker returns a notice of a daemon.json that has settings for a host, which no other
 // runtime reads.
 func (c *Config) ofDocker(host string) []Notice {
@@ -25,7 +21,7 @@ func (c *Config) ofDocker(host string) []Notice {
 	}
 	insecure := file.isInsecure(host) && !dockerSettings{}.isInsecure(host)
 	if insecure || host == "docker.io" && len(file.Mirrors) > 0 {
-		return []Notice{unread(daemonFile, ReasonOfDocker)}
+		return []Notice{{Kind: NoticeOfDocker, Path: daemonFile}}
 	}
 	return nil
 }
@@ -35,9 +31,9 @@ func (c *Config) ofDocker(host string) []Notice {
 // hosts the hosts.toml in it that counts.
 func (c *Config) unreadCertificates(host, dir string, hosts []byte) []Notice {
 	var notices []Notice
-	endings, reason := []string{".pem", ".cer"}, ReasonNotCrt
+	endings, kind := []string{".pem", ".cer"}, NoticeNotCrt
 	if len(hosts) > 0 {
-		endings, reason = append(endings, ".crt"), ReasonNotNamed
+		endings, kind = append(endings, ".crt"), NoticeNotNamed
 	}
 	if dir != "" && (len(hosts) > 0 || !c.fs.IsFile(path.Join(dir, hostsFile))) {
 		files := c.fs.Files(dir)
@@ -45,7 +41,7 @@ func (c *Config) unreadCertificates(host, dir string, hosts []byte) []Notice {
 			return slices.Contains(endings, path.Ext(file)) && !bytes.Contains(hosts, []byte(path.Base(file)))
 		})
 		if i >= 0 {
-			notices = append(notices, unread(files[i], reason))
+			notices = append(notices, Notice{Kind: kind, Path: files[i]})
 		}
 	}
 	names := []string{host}
@@ -58,7 +54,7 @@ func (c *Config) unreadCertificates(host, dir string, hosts []byte) []Notice {
 		}
 		for _, name := range names {
 			if other := path.Join(root, name); other != dir && len(c.fs.Glob(path.Join(other, "*.crt"))) > 0 {
-				notices = append(notices, unread(other, ReasonOtherDirectory))
+				notices = append(notices, Notice{Kind: NoticeOtherDirectory, Path: other})
 			}
 		}
 	}
@@ -72,7 +68,7 @@ func (c *Config) unreadDropIn(host string) []Notice {
 	for _, dir := range dirs {
 		for _, name := range c.fs.Files(dir) {
 			if text := c.text(name); path.Ext(name) != ".conf" && strings.Contains(text, "[[registry") && strings.Contains(text, host) {
-				return []Notice{unread(name, ReasonDropInName)}
+				return []Notice{{Kind: NoticeDropInName, Path: name}}
 			}
 		}
 	}

@@ -17,27 +17,27 @@ func TestUnreadFiles(t *testing.T) {
 		runtime, image string // containerd, hub.test:5000/a:1
 		files          map[string]string
 		path           string
-		reason         nodeconfig.NoticeReason
+		kind           nodeconfig.NoticeKind
 	}{
-		"Docker's insecure registry":  {files: map[string]string{daemonJSON: `{"insecure-registries": ["http://hub.test:5000"]}`}, path: daemonJSON, reason: nodeconfig.ReasonOfDocker},
+		"Docker's insecure registry":  {files: map[string]string{daemonJSON: `{"insecure-registries": ["http://hub.test:5000"]}`}, path: daemonJSON, kind: nodeconfig.NoticeOfDocker},
 		"one of another registry":     {files: map[string]string{daemonJSON: `{"insecure-registries": ["hub.test"], "registry-mirrors": ["https://m.test"]}`}},
-		"Docker's insecure network":   {image: "10.1.2.3/a:1", files: map[string]string{daemonJSON: `{"insecure-registries": ["10.0.0.0/8"]}`}, path: daemonJSON, reason: nodeconfig.ReasonOfDocker},
-		"Docker's mirrors":            {image: "nginx", files: map[string]string{daemonJSON: `{"registry-mirrors": ["https://m.test"]}`}, path: daemonJSON, reason: nodeconfig.ReasonOfDocker},
-		"Docker's, with CRI-O":        {runtime: "cri-o", files: map[string]string{daemonJSON: `{"insecure-registries": ["hub.test:5000"]}`}, path: daemonJSON, reason: nodeconfig.ReasonOfDocker},
+		"Docker's insecure network":   {image: "10.1.2.3/a:1", files: map[string]string{daemonJSON: `{"insecure-registries": ["10.0.0.0/8"]}`}, path: daemonJSON, kind: nodeconfig.NoticeOfDocker},
+		"Docker's mirrors":            {image: "nginx", files: map[string]string{daemonJSON: `{"registry-mirrors": ["https://m.test"]}`}, path: daemonJSON, kind: nodeconfig.NoticeOfDocker},
+		"Docker's, with CRI-O":        {runtime: "cri-o", files: map[string]string{daemonJSON: `{"insecure-registries": ["hub.test:5000"]}`}, path: daemonJSON, kind: nodeconfig.NoticeOfDocker},
 		"localhost is insecure":       {image: "localhost:5000/a:1", files: map[string]string{daemonJSON: `{}`}},
 		"Docker's, invalid":           {files: map[string]string{daemonJSON: `{"insecure-registries": "hub.test:5000"}`}},
 		"authority":                   {files: map[string]string{dir + "ca.crt": pem}},
-		"authority as .pem":           {files: map[string]string{dir + "ca.pem": pem}, path: dir + "ca.pem", reason: nodeconfig.ReasonNotCrt},
-		"hosts.toml without it":       {files: map[string]string{dir + "ca.crt": pem, dir + "hosts.toml": mirror("m.test")}, path: dir + "ca.crt", reason: nodeconfig.ReasonNotNamed},
+		"authority as .pem":           {files: map[string]string{dir + "ca.pem": pem}, path: dir + "ca.pem", kind: nodeconfig.NoticeNotCrt},
+		"hosts.toml without it":       {files: map[string]string{dir + "ca.crt": pem, dir + "hosts.toml": mirror("m.test")}, path: dir + "ca.crt", kind: nodeconfig.NoticeNotNamed},
 		"hosts.toml with it":          {files: map[string]string{dir + "ca.crt": pem, dir + "hosts.toml": mirror("m.test") + "ca = 'ca.crt'\n"}},
 		"hosts.toml does not parse":   {files: map[string]string{dir + "ca.crt": pem, dir + "hosts.toml": "["}},
 		"nor, as .pem":                {files: map[string]string{dir + "ca.pem": pem, dir + "hosts.toml": "["}},
-		"authority in Docker's place": {files: map[string]string{"etc/docker/certs.d/hub.test:5000/ca.crt": pem}, path: "etc/docker/certs.d/hub.test:5000", reason: nodeconfig.ReasonOtherDirectory},
-		"without the port":            {files: map[string]string{"etc/containerd/certs.d/hub.test/ca.crt": pem}, path: "etc/containerd/certs.d/hub.test", reason: nodeconfig.ReasonOtherDirectory},
-		"CRI-O, containerd's place":   {runtime: "cri-o", files: map[string]string{dir + "ca.crt": pem}, path: dir[:len(dir)-1], reason: nodeconfig.ReasonOtherDirectory},
+		"authority in Docker's place": {files: map[string]string{"etc/docker/certs.d/hub.test:5000/ca.crt": pem}, path: "etc/docker/certs.d/hub.test:5000", kind: nodeconfig.NoticeOtherDirectory},
+		"without the port":            {files: map[string]string{"etc/containerd/certs.d/hub.test/ca.crt": pem}, path: "etc/containerd/certs.d/hub.test", kind: nodeconfig.NoticeOtherDirectory},
+		"CRI-O, containerd's place":   {runtime: "cri-o", files: map[string]string{dir + "ca.crt": pem}, path: dir[:len(dir)-1], kind: nodeconfig.NoticeOtherDirectory},
 		"CRI-O, Docker's place":       {runtime: "cri-o", files: map[string]string{"etc/docker/certs.d/hub.test:5000/ca.crt": pem}},
 		"Docker":                      {runtime: "docker", files: map[string]string{daemonJSON: `{"insecure-registries": ["hub.test:5000"]}`, "etc/docker/certs.d/hub.test:5000/ca.crt": pem}},
-		"drop-in":                     {runtime: "cri-o", files: map[string]string{registryD + "a.toml": "[[registry]]\nlocation = 'hub.test:5000'\n"}, path: registryD + "a.toml", reason: nodeconfig.ReasonDropInName},
+		"drop-in":                     {runtime: "cri-o", files: map[string]string{registryD + "a.toml": "[[registry]]\nlocation = 'hub.test:5000'\n"}, path: registryD + "a.toml", kind: nodeconfig.NoticeDropInName},
 		"drop-in of another":          {runtime: "cri-o", files: map[string]string{registryD + "a.toml": "[[registry]]\nlocation = 'quay.io'\n", registryD + "README": "hub.test:5000"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,9 +55,11 @@ func TestUnreadFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := slices.DeleteFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind != nodeconfig.NoticeUnread })
-			want := []nodeconfig.Notice{{Kind: nodeconfig.NoticeUnread, Path: "/" + tc.path, Reason: tc.reason}}
-			if tc.reason == "" {
+			got := slices.DeleteFunc(notices, func(n nodeconfig.Notice) bool {
+				return slices.Contains([]nodeconfig.NoticeKind{nodeconfig.NoticeNoAuthorities, nodeconfig.NoticeHidden, nodeconfig.NoticeHostsUnreadable}, n.Kind)
+			})
+			want := []nodeconfig.Notice{{Kind: tc.kind, Path: "/" + tc.path}}
+			if tc.kind == "" {
 				want = nil
 			}
 			if !slices.Equal(got, want) {
@@ -76,7 +78,7 @@ func TestK3sMisnamed(t *testing.T) {
 			opts := k3sNode(t, map[string]string{k3sYAML: yaml, misnamed: registriesText, k3sDir + "config.toml": "version = 3\n", k3sHosts: ""})
 			opts.TempDir = t.TempDir()
 			_, notices, err := sources(t, opts, host+"/a/b:1")
-			notice := nodeconfig.Notice{Kind: nodeconfig.NoticeUnread, Path: "/" + misnamed, Reason: nodeconfig.ReasonRegistriesName}
+			notice := nodeconfig.Notice{Kind: nodeconfig.NoticeRegistriesName, Path: "/" + misnamed}
 			if err != nil || slices.Contains(notices, notice) != (want && !there) {
 				t.Errorf("%s, registries.yaml: %t: notices %v, %v", host, there, notices, err)
 			}
