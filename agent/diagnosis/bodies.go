@@ -241,28 +241,22 @@ const (
 	TroubleBroken  Trouble = "broken off"
 )
 
-// Form is why a runtime cannot use an image, in words that follow its name.
+// Form is why a runtime cannot use an image, in words of package registry that follow its
+// name.
 type Form string
 
-// The forms.
+// The forms that matter to a sentence or to a remedy.
 const (
-	FormSchema1   Form = "only in manifest schema 1, which the runtime does not support"
-	FormText      Form = "with a manifest of the media type text/plain, which the runtime takes for schema 1 and does not support"
-	FormBlob      Form = "as a blob that is no manifest: its digest may be that of an image's config (the image ID)"
-	FormMediaType Form = "without the media type of a manifest, so the runtime does not read it"
-	FormTooLarge  Form = "with a manifest that is larger than the runtime reads"
-	FormLayers    Form = "with a config that has another number of layers than the manifest"
+	FormSchema1 Form = "only in manifest schema 1, which the runtime does not support"
+	FormBlob    Form = "as a blob that is no manifest: its digest may be that of an image's config (the image ID)"
 )
 
-// Alert is why a TLS handshake failed, in words that follow the server's name.
+// Alert is why a TLS handshake failed, in words of package registry that follow the server's
+// name.
 type Alert string
 
-// The alerts.
-const (
-	AlertName        Alert = "it does not serve this name (TLS alert: unrecognized name)"
-	AlertCertificate Alert = "it requires a client certificate, or rejects that of the node"
-	AlertVersion     Alert = "it and the node support no common version of TLS"
-)
+// AlertName is the alert that has a remedy of its own.
+const AlertName Alert = "it does not serve this name (TLS alert: unrecognized name)"
 
 // RegistryFacts is one conversation with a registry endpoint, or what the node's
 // configuration has to say of the registry.
@@ -495,15 +489,11 @@ type Filesystem struct {
 	Unseen Unseen
 }
 
-// FilesystemUse is what a pull needs a file system for.
+// FilesystemUse is what a pull needs a file system for, in a word of package disk.
 type FilesystemUse string
 
-// The uses of file systems.
-const (
-	FilesystemImages    FilesystemUse = "image store"
-	FilesystemContent   FilesystemUse = "content store"
-	FilesystemTemporary FilesystemUse = "temporary files"
-)
+// FilesystemImages is the use of the images themselves.
+const FilesystemImages FilesystemUse = "image store"
 
 // Unseen is why a file system could not be looked at.
 type Unseen string

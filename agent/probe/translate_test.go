@@ -50,7 +50,7 @@ func constants(t *testing.T, dir, typeName string) []string {
 			return true
 		})
 	}
-	if len(out) < 3 {
+	if len(out) == 0 {
 		t.Fatalf("constants of %s: %q", typeName, out)
 	}
 	return out
@@ -63,17 +63,24 @@ const (
 	diagnosisDir  = "../diagnosis"
 )
 
-// The words are the same on both sides, so that one is converted to the other.
+// The words are the same on both sides, so that one is converted to the other: package
+// diagnosis knows all that decide something, and of the others no word that is not said.
 func TestWordsAreTheSame(t *testing.T) {
 	t.Parallel()
-	for _, of := range []struct{ dir, name, inDiagnosis string }{
-		{registryDir, "Fault", "Fault"}, {registryDir, "Form", "Form"}, {registryDir, "Alert", "Alert"},
-		{diskDir, "Unseen", "Unseen"}, {diskDir, "Use", "FilesystemUse"},
+	for _, of := range []struct {
+		dir, name, inDiagnosis string
+		all                    bool
+	}{
+		{registryDir, "Fault", "Fault", true}, {diskDir, "Unseen", "Unseen", true},
+		{registryDir, "Form", "Form", false}, {registryDir, "Alert", "Alert", false}, {diskDir, "Use", "FilesystemUse", false},
 	} {
-		known := constants(t, diagnosisDir, of.inDiagnosis)
-		for _, word := range constants(t, of.dir, of.name) {
+		known, said := constants(t, diagnosisDir, of.inDiagnosis), constants(t, of.dir, of.name)
+		if !of.all {
+			known, said = said, known
+		}
+		for _, word := range said {
 			if !slices.Contains(known, word) {
-				t.Errorf("package diagnosis does not know the %s %q of %s", of.name, word, of.dir)
+				t.Errorf("the %s %q is not one of both package diagnosis and %s", of.name, word, of.dir)
 			}
 		}
 	}
