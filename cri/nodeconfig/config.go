@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/x509"
 	"net"
-	"os"
 	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/util/version"
@@ -68,9 +67,6 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.ConfigFile = cmp.Or(o.ConfigFile, defaultConfigFile)
-	if o.TempDir == "" {
-		o.TempDir = os.TempDir()
-	}
 	o.Timeouts = o.Timeouts.WithDefaults()
 	return o
 }
