@@ -122,9 +122,6 @@ func (w *Watch) tell() {
 func (w *Watch) serve(ctx context.Context, wg *sync.WaitGroup) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.secrets == nil {
-		return
-	}
 	chosen := map[secret]bool{}
 	for _, s := range fair(w.watchable(), mostWatches) {
 		chosen[*s] = true

@@ -101,7 +101,7 @@ type glance struct {
 	at    time.Time
 }
 
-// New returns a watch over secrets (may be nil) and over the files of the node
+// New returns a watch over secrets and over the files of the node
 // whose file system is mounted at root; "" is "/".
 func New(secrets Secrets, root string) *Watch {
 	return &Watch{root: filepath.Clean("/" + root), secrets: secrets, now: time.Now, news: make(chan struct{}, 1),
@@ -159,9 +159,7 @@ func (w *Watch) glance(path string, now time.Time) state {
 func (w *Watch) Run(ctx context.Context, pods Pods, nodeChanged func()) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	if w.secrets != nil {
-		wg.Go(func() { w.poll(ctx) })
-	}
+	wg.Go(func() { w.poll(ctx) })
 	wait := interval()
 	checked := w.now()
 	for {
