@@ -1,11 +1,6 @@
 package provider
 
-import (
-	"errors"
-	"io"
-
-	"github.com/whypull/whypull/agent/diagnosis"
-)
+import "github.com/whypull/whypull/agent/diagnosis"
 
 // maxOutput is how much of a plugin's output is read. Tokens of registries have a few
 // kilobytes.
@@ -24,16 +19,4 @@ type output struct {
 	run    diagnosis.ProviderRun // "" if it has exited with status 0
 	status int
 	stdout []byte
-}
-
-// errTooLarge is returned for an output beyond maxOutput.
-var errTooLarge = errors.New("output is too large")
-
-// readOutput reads until the output ends or has become too large.
-func readOutput(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxOutput+1))
-	if err == nil && len(data) > maxOutput {
-		return nil, errTooLarge
-	}
-	return data, err
 }

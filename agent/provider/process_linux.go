@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -34,14 +35,28 @@ func start(ctx context.Context, p process) output {
 	if err != nil {
 		return output{run: unstarted(err)}
 	}
-	running := program{cmd: cmd, out: in, read: make(chan reading, 1), exited: make(chan error, 1)}
-	go func() {
-		data, err := readOutput(in)
-		running.read <- reading{data, err}
-	}()
-	go func() { running.exited <- cmd.Wait() }()
-	result := running.follow(ctx)
-	if p.root != "/" && result.run == diagnosis.ProviderExited && result.status == notFound {
+	group := cmd.Process.Pid
+	kill := func() { _ = syscall.Kill(-group, syscall.SIGKILL) }
+	unwatch := context.AfterFunc(ctx, func() {
+		kill()
+		_ = in.Close() // a process that has left the group may hold the other end
+	})
+	stdout, err := io.ReadAll(io.LimitReader(in, maxOutput+1))
+	tooLarge := err != nil || len(stdout) > maxOutput
+	if tooLarge {
+		kill()
+	}
+	exit := cmd.Wait()
+	unwatch()
+	kill()
+	reap(group)
+	result := exitOf(exit, stdout)
+	switch {
+	case ctx.Err() != nil:
+		return output{run: diagnosis.ProviderTimedOut}
+	case tooLarge:
+		return output{run: diagnosis.ProviderTooLarge}
+	case p.root != "/" && result.run == diagnosis.ProviderExited && result.status == notFound:
 		return output{run: diagnosis.ProviderDependent}
 	}
 	return result
@@ -50,56 +65,6 @@ func start(ctx context.Context, p process) output {
 // notFound is the exit status of a loader that misses a library and of a shell that
 // misses a program: with a part of the node's root, that is not the plugin's fault.
 const notFound = 127
-
-// program is a running program, with what its two ends bring.
-type program struct {
-	cmd    *exec.Cmd
-	out    *os.File
-	read   chan reading
-	exited chan error
-}
-
-type reading struct {
-	data []byte
-	err  error
-}
-
-// follow waits for both ends, and then ends what is left.
-func (p program) follow(ctx context.Context) output {
-	var got *reading
-	var exit *error
-	for got == nil || exit == nil {
-		select {
-		case r := <-p.read:
-			got = &r
-		case err := <-p.exited:
-			exit = &err
-		case <-ctx.Done():
-			p.end(got == nil, exit == nil)
-			return output{run: diagnosis.ProviderTimedOut}
-		}
-		if got != nil && got.err != nil {
-			p.end(false, exit == nil)
-			return output{run: diagnosis.ProviderTooLarge}
-		}
-	}
-	p.end(false, false)
-	return exitOf(*exit, got.data)
-}
-
-// end kills the process group, and waits for the ends that have not come.
-func (p program) end(reading, running bool) {
-	group := p.cmd.Process.Pid
-	_ = syscall.Kill(-group, syscall.SIGKILL)
-	if running {
-		<-p.exited //nolint:errcheck // it was killed
-	}
-	_ = p.out.Close()
-	if reading {
-		<-p.read
-	}
-	reap(group)
-}
 
 // reap waits for the processes of a group that has been killed, as far as they are
 // this process's children: in a container, it is the parent of all orphans.
