@@ -177,8 +177,6 @@ func (k *kubeletTransport) load() (tls.Certificate, error) {
 	switch {
 	case err != nil:
 		return certificate, fmt.Errorf("%w: %w", errNoCertificate, err)
-	case len(certificate.Certificate) == 0:
-		return certificate, errNoCertificate
 	case k.refused.has(string(certificate.Certificate[0])):
 		return certificate, fmt.Errorf("%w: the API server does not accept it", errNoCertificate)
 	}

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // impersonation remembers where the API server refuses to let the agent impersonate
@@ -85,16 +87,11 @@ func unimpersonated[T any](c *Client, namespace string, ask func(rest.Interface)
 // allowed reports whether to read in a namespace as the node, impersonated by the
 // agent's own account.
 func (i *impersonation) allowed(access Access, namespace string) bool {
-	switch access {
-	case AccessDirect:
+	switch {
+	case access == AccessDirect, access == AccessKubelet && namespace != "":
 		return false
-	case AccessImpersonate:
+	case access == AccessImpersonate:
 		return true
-	case AccessKubelet:
-		if namespace != "" {
-			return false
-		}
-	case AccessAuto, AccessNone, AccessRefused:
 	}
 	return !i.refusals.has(namespace) && !i.keptRefusals.has(namespace)
 }
@@ -202,14 +199,8 @@ func (ch *choice) watchedPods(c *Client, by Access) {
 // the flag names an identity that must work, or if the API server grants constrained
 // impersonation, as the watch on pods shows. Elsewhere there may be nothing to grant.
 func (ch *choice) refused(c *Client) Access {
-	switch c.access {
-	case AccessImpersonate, AccessKubelet:
+	if c.access == AccessImpersonate || c.access == AccessKubelet || c.access == AccessAuto && ch.pods == AccessImpersonate {
 		return AccessRefused
-	case AccessAuto:
-		if ch.pods == AccessImpersonate {
-			return AccessRefused
-		}
-	case AccessDirect, AccessNone, AccessRefused:
 	}
 	return AccessNone
 }
@@ -240,4 +231,33 @@ func (ch *choice) explain(c *Client) {
 		ch.log.Warn("kubelet's client certificate is not used", "err", problem)
 	}
 	ch.problem = problem
+}
+
+const (
+	// refusalTTL is how long to remember a refusal that an API server that has
+	// just started would not give.
+	refusalTTL = 10 * time.Minute
+	// firstRetry and lastRetry are how long to remember any other refusal,
+	// which may be temporary.
+	firstRetry = time.Second
+	lastRetry  = 15 * time.Second
+)
+
+// refusals remembers what the API server refuses, by namespace because roles
+// may grant it in some only; "" stands for the pod watch in all namespaces. A
+// refusal holds for the first duration, and twice as long each time it is
+// repeated, up to limit; Reset forgets it. It is safe for concurrent use.
+type refusals struct{ *flowcontrol.Backoff }
+
+func newRefusals(first, limit time.Duration) refusals {
+	return refusals{flowcontrol.NewBackOff(first, limit)}
+}
+
+func (r refusals) add(namespace string) {
+	r.GC()
+	r.Next(namespace, r.Clock.Now())
+}
+
+func (r refusals) has(namespace string) bool {
+	return r.IsInBackOffSinceUpdate(namespace, r.Clock.Now())
 }

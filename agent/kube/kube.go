@@ -4,6 +4,7 @@ package kube
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -67,10 +69,8 @@ const (
 
 // ParseAccess returns the access with the given name.
 func ParseAccess(s string) (Access, error) {
-	switch a := Access(s); a {
-	case AccessAuto, AccessImpersonate, AccessKubelet, AccessDirect, AccessNone:
+	if a := Access(s); slices.Contains([]Access{AccessAuto, AccessImpersonate, AccessKubelet, AccessDirect, AccessNone}, a) {
 		return a, nil
-	case AccessRefused: // only reported
 	}
 	return "", fmt.Errorf("secret access %q: want auto, impersonate, kubelet, direct or none", s)
 }
@@ -111,7 +111,7 @@ type Options struct {
 	Node   string
 	Access Access
 	// Certificate returns the kubelet's current client certificate, or why there is
-	// none; nil if it may not be used.
+	// none. It may be nil unless Access is AccessKubelet.
 	Certificate func() (tls.Certificate, error)
 	// Log may be nil.
 	Log *slog.Logger
@@ -153,23 +153,17 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 	}
 	// No groups: they would require full impersonation.
 	asNode := transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: "system:node:" + o.Node}, own)
-	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, own); err != nil {
-		return nil, err
+	var failed error
+	client := func(gv schema.GroupVersion, rt http.RoundTripper) rest.Interface {
+		out, err := restClient(cfg, gv, codecs, &http.Client{Transport: rt, Timeout: cfg.Timeout})
+		failed = cmp.Or(failed, err)
+		return out
 	}
-	if c.events, err = restClient(cfg, eventsv1.SchemeGroupVersion, codecs, own); err != nil {
-		return nil, err
-	}
-	if c.asNode, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, asNode); err != nil {
-		return nil, err
-	}
+	c.core, c.asNode = client(corev1.SchemeGroupVersion, own), client(corev1.SchemeGroupVersion, asNode)
+	c.events = client(eventsv1.SchemeGroupVersion, own)
 	cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(reviewRate, reviewBurst)
-	if c.tokens, err = restClient(cfg, authenticationv1.SchemeGroupVersion, codecs, own); err != nil {
-		return nil, err
-	}
-	if c.rights, err = restClient(cfg, authorizationv1.SchemeGroupVersion, codecs, own); err != nil {
-		return nil, err
-	}
-	return c, nil
+	c.tokens, c.rights = client(authenticationv1.SchemeGroupVersion, own), client(authorizationv1.SchemeGroupVersion, own)
+	return c, failed
 }
 
 // fileToken authenticates requests with the current token of a file, which the kubelet
@@ -230,25 +224,18 @@ func (c *Client) useCertificate(cfg *rest.Config, o Options, codecs serializer.C
 	if o.Access != AccessKubelet && (o.Access != AccessAuto || o.Certificate == nil) {
 		return nil
 	}
-	if o.Certificate == nil {
-		o.Certificate = func() (tls.Certificate, error) { return tls.Certificate{}, nil }
-	}
 	kubelet, err := newKubeletTransport(cfg, o.Certificate)
 	if err != nil {
 		return err
 	}
 	c.kubelet = kubelet
-	c.asKubelet, err = restClientFor(cfg, corev1.SchemeGroupVersion, codecs, &http.Client{
+	c.asKubelet, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, &http.Client{
 		Transport: kubelet, Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return errNotOneSecret },
 	})
 	return err
 }
 
-func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, rt http.RoundTripper) (rest.Interface, error) {
-	return restClientFor(cfg, gv, codecs, &http.Client{Transport: rt, Timeout: cfg.Timeout})
-}
-
-func restClientFor(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, h *http.Client) (rest.Interface, error) {
+func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, h *http.Client) (rest.Interface, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.APIPath, cfg.GroupVersion = "/apis", &gv
 	if gv.Group == "" {
@@ -508,4 +495,27 @@ func (c *Client) Event(ctx context.Context, e *eventsv1.Event) error {
 		return nil
 	}
 	return err
+}
+
+// fairLimiter is a rate limiter for which namespaces take turns: however many requests
+// for the pods of one wait, one for another's is next but one. The context's tenant is
+// the namespace.
+type fairLimiter struct {
+	flowcontrol.RateLimiter
+	turns *share.Lanes
+}
+
+// newFairLimiter returns a limiter of rate requests per second, and burst at once.
+func newFairLimiter(rate float32, burst int) *fairLimiter {
+	return &fairLimiter{flowcontrol.NewTokenBucketRateLimiter(rate, burst), share.NewLanes(1, math.MaxInt)}
+}
+
+// Wait implements flowcontrol.RateLimiter.
+func (l *fairLimiter) Wait(ctx context.Context) error {
+	leave, err := l.turns.Enter(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return l.RateLimiter.Wait(ctx)
 }

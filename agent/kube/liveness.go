@@ -7,6 +7,7 @@ import (
 	"net/http/httptrace"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/watch"
@@ -101,19 +102,12 @@ func (l *liveness) receive() {
 // pings returns a context for one request, and a function that reports whether
 // the client pings the connection that served the request.
 func pings(ctx context.Context) (context.Context, func() bool) {
-	var mu sync.Mutex // a transport may race connections
-	pinged := false
+	var pinged atomic.Bool // a transport may race connections
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		conn, ok := info.Conn.(*tls.Conn)
-		mu.Lock()
-		defer mu.Unlock()
-		pinged = ok && conn.ConnectionState().NegotiatedProtocol == "h2"
+		pinged.Store(ok && conn.ConnectionState().NegotiatedProtocol == "h2")
 	}}
-	return httptrace.WithClientTrace(ctx, trace), func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return pinged
-	}
+	return httptrace.WithClientTrace(ctx, trace), pinged.Load
 }
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
