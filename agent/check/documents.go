@@ -6,13 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // maxFile is the size limit of a file in bytes, and maxDocuments the limit on its
@@ -194,4 +199,107 @@ func (d document) located(err error) error {
 		return fmt.Sprintf("line %d", n+d.at.line-1)
 	})
 	return errors.New(strings.Join(strings.Fields(text), " "))
+}
+
+// source is the text of a document.
+type source struct {
+	file string // as given
+	line int    // first line, from 1
+	text []byte
+	// lines holds for each image the lines of its fields that are not taken yet.
+	lines map[string][]int
+}
+
+// lineOf returns the line of the next field with an image; of several with the same
+// image each is returned once. It is the document's first line if none is found, as
+// with aliases and texts of several lines.
+func (s *source) lineOf(image string) int {
+	if s.lines == nil {
+		s.index()
+	}
+	lines := s.lines[image]
+	if len(lines) == 0 {
+		return s.line
+	}
+	if len(lines) > 1 {
+		s.lines[image] = lines[1:]
+	}
+	return lines[0]
+}
+
+// index finds the fields of images and drops the text.
+func (s *source) index() {
+	field := regexp.MustCompile(`(?:^|[\s{,"'-])(?:image|reference)["']?\s*:\s*["']?([^\s"',{}\[][^\s"',}]*)`)
+	s.lines = map[string][]int{}
+	number := s.line
+	for line := range bytes.Lines(s.text) {
+		for _, m := range field.FindAllSubmatch(line, -1) {
+			image := podwatch.ImageOf(string(m[1])).Written
+			s.lines[image] = append(s.lines[image], number)
+		}
+		number++
+	}
+	s.text = nil
+}
+
+// maxFiles is the maximum number of manifest files, and maxInput that of their bytes.
+const (
+	maxFiles = 10_000
+	maxInput = 128 << 20
+)
+
+// manifests returns the files that the values of -f name. Like kubectl, it replaces a
+// directory by its files with the extensions of manifests, in the order of their names,
+// and descends into subdirectories only if recursive. Links to directories are not
+// followed, so that there are no cycles.
+func manifests(names []string, recursive bool) ([]string, error) {
+	var out []string
+	for _, name := range names {
+		if name == stdinName && slices.Contains(out, stdinName) {
+			return nil, errors.New("standard input (-) can be given once")
+		}
+		if info, err := os.Stat(name); name == stdinName || err != nil || !info.IsDir() { // reading the file returns the error
+			out = append(out, name)
+			continue
+		}
+		files, err := manifestsIn(name, recursive)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, files...)
+	}
+	if len(out) > maxFiles {
+		return nil, fmt.Errorf("more than %d files", maxFiles)
+	}
+	return out, nil
+}
+
+// manifestsIn returns the manifest files in a directory.
+func manifestsIn(dir string, recursive bool) ([]string, error) {
+	root := filepath.Clean(dir)
+	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+		root = resolved // WalkDir does not follow a link, not even the root
+	}
+	var out []string
+	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case len(out) > maxFiles:
+			return filepath.SkipAll
+		case e.IsDir() && name != root && !recursive:
+			return filepath.SkipDir
+		case e.IsDir() || !slices.Contains([]string{".json", ".yaml", ".yml"}, filepath.Ext(name)):
+			return nil
+		}
+		info, err := os.Stat(name) // of a link's target
+		if err != nil {
+			return err
+		}
+		if info.Mode().IsRegular() { // and no pipe, which may never end
+			out = append(out, filepath.Join(dir, strings.TrimPrefix(name, root)))
+		}
+		return nil
+	})
+	return out, err
 }

@@ -65,18 +65,16 @@ func (o *objects) nothing() error {
 // idle pipe and the conversion of a large document cannot be interrupted; they are
 // abandoned.
 func loadUnlessCanceled(ctx context.Context, from Options, stdin io.Reader) (*objects, error) {
-	type result struct {
-		objects *objects
-		err     error
-	}
-	done := make(chan result, 1)
+	var o *objects
+	done := make(chan error, 1)
 	go func() {
-		o, err := load(from, stdin)
-		done <- result{o, err}
+		var err error
+		o, err = load(from, stdin)
+		done <- err
 	}()
 	select {
-	case r := <-done:
-		return r.objects, r.err
+	case err := <-done:
+		return o, err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -164,17 +162,17 @@ func (o *objects) add(d document, kind string) error {
 	case "/":
 		return errors.New("not a Kubernetes object: it has no kind")
 	case "/Pod":
-		return o.addPod(d, h)
+		return addPods(o, d, h, "", func(p *corev1.Pod) corev1.PodSpec { return p.Spec })
 	case "/Secret":
 		return o.addSecret(d, h)
 	case "/ServiceAccount":
 		return o.addAccount(d, h)
 	case "/PodTemplate":
-		return o.addWorkload(d, h, "template.", func(w *workload) corev1.PodSpec { return w.Template.Spec })
+		return addPods(o, d, h, "template.", func(w *workload) corev1.PodSpec { return w.Template.Spec })
 	case "/ReplicationController", "apps/Deployment", "apps/StatefulSet", "apps/DaemonSet", "apps/ReplicaSet", "batch/Job":
-		return o.addWorkload(d, h, "spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.Template.Spec })
+		return addPods(o, d, h, "spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.Template.Spec })
 	case "batch/CronJob":
-		return o.addWorkload(d, h, "spec.jobTemplate.spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.JobTemplate.Spec.Template.Spec })
+		return addPods(o, d, h, "spec.jobTemplate.spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.JobTemplate.Spec.Template.Spec })
 	}
 	if of, isList := strings.CutSuffix(h.Kind, "List"); isList {
 		return o.addList(d, h, of)
@@ -217,27 +215,18 @@ func (o *objects) decode(d document, h header, into any, prefix string) error {
 // in returns the namespace of an object.
 func (o *objects) in(h header) string { return cmp.Or(h.Metadata.Namespace, o.namespace) }
 
-func (o *objects) addPod(d document, h header) error {
-	var p corev1.Pod
-	if err := o.decode(d, h, &p, ""); err != nil {
+// addPods adds the pods of an object of type T: itself, or those of its template, which is
+// at prefix.
+func addPods[T any](o *objects, d document, h header, prefix string, spec func(*T) corev1.PodSpec) error {
+	var object T
+	if err := o.decode(d, h, &object, prefix); err != nil {
 		return err
 	}
-	return o.keep(d, h, p.Spec)
-}
-
-func (o *objects) addWorkload(d document, h header, prefix string, spec func(*workload) corev1.PodSpec) error {
-	var w workload
-	if err := o.decode(d, h, &w, prefix); err != nil {
-		return err
-	}
-	return o.keep(d, h, spec(&w))
-}
-
-func (o *objects) keep(d document, h header, spec corev1.PodSpec) error {
-	if containers(spec) == 0 {
+	pods := spec(&object)
+	if containers(pods) == 0 {
 		return fmt.Errorf("%s %s: no containers", h.Kind, h.name())
 	}
-	o.put(d, h, spec)
+	o.put(d, h, pods)
 	return nil
 }
 

@@ -358,30 +358,28 @@ func (c *Certificate) validity() string {
 
 // oddClock compares the registry's clock with the node's.
 func (r *RegistryFacts) oddClock() string {
-	switch ahead := r.Clock; {
-	case ahead == nil:
-		return ""
-	case *ahead == 0:
-		return "; the registry's clock agrees with the node's"
-	case *ahead > 0:
-		return fmt.Sprintf("; the node's clock is %s behind the registry's", drift(*ahead))
-	default:
-		return fmt.Sprintf("; the node's clock is %s ahead of the registry's", drift(-*ahead))
-	}
+	return clocks(r.Clock, "; the registry's clock agrees with the node's",
+		"; the node's clock is %s behind the registry's", "; the node's clock is %s ahead of the registry's")
 }
 
 // skew compares the registry's clock with its token server's.
 func (r *RegistryFacts) skew() string {
-	switch ahead := r.Skew; {
-	case ahead == nil:
+	return clocks(r.Skew, "; their clocks agree",
+		"; the registry's clock is %s ahead of the token server's", "; the registry's clock is %s behind the token server's")
+}
+
+// clocks returns the sentence on how far one clock is ahead of another; "" if that is not
+// known.
+func clocks(by *time.Duration, agree, ahead, behind string) string {
+	switch {
+	case by == nil:
 		return ""
-	case *ahead == 0:
-		return "; their clocks agree"
-	case *ahead > 0:
-		return fmt.Sprintf("; the registry's clock is %s ahead of the token server's", drift(*ahead))
-	default:
-		return fmt.Sprintf("; the registry's clock is %s behind the token server's", drift(-*ahead))
+	case *by == 0:
+		return agree
+	case *by > 0:
+		return fmt.Sprintf(ahead, drift(*by))
 	}
+	return fmt.Sprintf(behind, drift(-*by))
 }
 
 // drift returns a rounded duration, which does not change while a clock drifts.

@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -237,13 +236,14 @@ type auths struct {
 // UnmarshalJSON is called once per "auths" in the document, with valid JSON. As in the
 // kubelet, a second one adds to the first and null removes all.
 func (a *auths) UnmarshalJSON(data []byte) error {
-	switch kind := kindOf(data); kind {
-	case "null":
+	var entries map[string]json.RawMessage
+	switch err := json.Unmarshal(data, &entries); {
+	case err != nil:
+		a.faults.levels = append(a.faults.levels, mistyped(err, "its list of registries"))
+	case entries == nil:
 		a.entries = nil
-	case "object":
-		a.add(json.NewDecoder(bytes.NewReader(data)))
 	default:
-		a.faults.levels = append(a.faults.levels, fmt.Sprintf("its list of registries is %s, not an object", article(kind)))
+		a.add(json.NewDecoder(bytes.NewReader(data)))
 	}
 	return nil
 }
@@ -309,20 +309,6 @@ func mistyped(err error, where string) string {
 		return fmt.Sprintf("the %q field of %s is %s, not a string", wrong.Field, where, article(got))
 	}
 	return fmt.Sprintf("%s is %s, not an object", where, article(got))
-}
-
-// kindOf names the type of a valid JSON value.
-func kindOf(data []byte) string {
-	data = bytes.TrimLeft(data, " \t\r\n")
-	if len(data) == 0 {
-		return "null"
-	}
-	return cmp.Or(kinds[data[0]], "number")
-}
-
-// kinds are the types of JSON values by their first characters, but for those of numbers.
-var kinds = map[byte]string{ //nolint:gochecknoglobals // never written
-	'{': "object", '[': "array", '"': "string", 'n': "null", 't': "bool", 'f': "bool",
 }
 
 // article returns the name of a JSON type with its article.

@@ -109,17 +109,15 @@ type Slot struct {
 // ephemeral.
 func Slots(pod *corev1.Pod) []Slot {
 	var out []Slot
-	status := byName(pod.Status.InitContainerStatuses)
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		out = append(out, Slot{c, diagnosis.KindInitContainer, status[c.Name]})
+	add := func(kind diagnosis.Kind, all []corev1.Container, statuses []corev1.ContainerStatus) {
+		status := byName(statuses)
+		for i := range all {
+			out = append(out, Slot{&all[i], kind, status[all[i].Name]})
+		}
 	}
-	status = byName(pod.Status.ContainerStatuses)
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		out = append(out, Slot{c, diagnosis.KindContainer, status[c.Name]})
-	}
-	status = byName(pod.Status.EphemeralContainerStatuses)
+	add(diagnosis.KindInitContainer, pod.Spec.InitContainers, pod.Status.InitContainerStatuses)
+	add(diagnosis.KindContainer, pod.Spec.Containers, pod.Status.ContainerStatuses)
+	status := byName(pod.Status.EphemeralContainerStatuses)
 	for i := range pod.Spec.EphemeralContainers {
 		c := (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		out = append(out, Slot{c, diagnosis.KindEphemeralContainer, status[c.Name]})

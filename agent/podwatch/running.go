@@ -191,20 +191,16 @@ func (s Stores) Transformer() cache.TransformFunc {
 func (s Stores) Add(obj any) error { return s.Update(obj) }
 
 // Update implements cache.ReflectorStore.
-func (s Stores) Update(obj any) error {
-	if pod, ok := obj.(*corev1.Pod); ok {
-		for _, store := range s {
-			store.Update(pod)
-		}
-	}
-	return nil
-}
+func (s Stores) Update(obj any) error { return s.pass(obj, Store.Update) }
 
 // Delete implements cache.ReflectorStore.
-func (s Stores) Delete(obj any) error {
+func (s Stores) Delete(obj any) error { return s.pass(obj, Store.Delete) }
+
+// pass passes a pod on. It returns no error.
+func (s Stores) pass(obj any, to func(Store, *corev1.Pod)) error {
 	if pod, ok := obj.(*corev1.Pod); ok {
 		for _, store := range s {
-			store.Delete(pod)
+			to(store, pod)
 		}
 	}
 	return nil
