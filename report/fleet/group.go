@@ -6,8 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )
 
@@ -257,4 +261,85 @@ func plural(n int, what string) string {
 		return what
 	}
 	return what + "s"
+}
+
+// Select returns the overview of the containers that fail for one of the causes,
+// as Cause returns them, and since at most that long. No causes and 0 select all.
+func (o Overview) Select(causes []string, since time.Duration, now time.Time) Overview {
+	if len(causes) == 0 && since == 0 {
+		return o
+	}
+	out := Overview{Schema: o.Schema, Preflight: o.Preflight, Pods: []Pod{}}
+	for _, p := range o.Pods {
+		p.Containers = slices.DeleteFunc(slices.Clone(p.Containers), func(c Container) bool {
+			return len(causes) > 0 && !slices.Contains(causes, c.Cause) || since > 0 && now.Sub(c.begin) > since
+		})
+		if len(p.Containers) > 0 {
+			out.Pods = append(out.Pods, p)
+		}
+	}
+	out.Groups = groups(out.Pods)
+	return out
+}
+
+// begin returns since when a container fails: by its report, else since its pod last
+// changed.
+func begin(reported string, pod *corev1.Pod) time.Time {
+	if t, err := time.Parse(time.RFC3339, reported); err == nil {
+		return t
+	}
+	return lastChange(pod)
+}
+
+// GroupOwner is a workload with pods in a group.
+type GroupOwner struct {
+	// Kind has the API group appended, unless it is a built-in one.
+	Kind string `json:"kind"`
+	// Name is the owner as namespace/name.
+	Name string `json:"name"`
+	// Pods is the number of its pods in the group.
+	Pods int `json:"pods"`
+}
+
+// workload returns what has to be edited to change the pod for good; the zero
+// value for a pod of nobody or of a node's file.
+func workload(pod *corev1.Pod) diagnosis.Owner {
+	o := podwatch.OwnerOf(pod)
+	if o.Kind == "Node" {
+		return diagnosis.Owner{}
+	}
+	return diagnosis.Owner{Kind: report.Printable(o.Kind), Name: report.Printable(o.Name)}
+}
+
+// owners returns the owners of the members, those with most pods first.
+func (g *Group) owners() []GroupOwner {
+	pods, seen := map[GroupOwner]int{}, map[string]bool{}
+	for _, m := range g.members {
+		if m.pod.workload.Name != "" && !seen[m.pod.Key()] {
+			seen[m.pod.Key()] = true
+			pods[GroupOwner{Kind: m.pod.workload.Kind, Name: m.pod.Namespace + "/" + m.pod.workload.Name}]++
+		}
+	}
+	out := []GroupOwner{}
+	for o, n := range pods {
+		o.Pods = n
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(a, b GroupOwner) int {
+		return cmp.Or(cmp.Compare(b.Pods, a.Pods), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
+	})
+	return out
+}
+
+// ownersLine returns the line on the owners; "" if none has several pods.
+func (g *Group) ownersLine() string {
+	if len(g.Owners) == 0 || g.Owners[0].Pods < 2 {
+		return ""
+	}
+	var all []string
+	for _, o := range g.Owners {
+		kind, _, _ := strings.Cut(o.Kind, ".")
+		all = append(all, kind+" "+o.Name+": "+count(o.Pods, "pod"))
+	}
+	return firstFew(all, 3)
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -148,12 +149,7 @@ func (l Layout) fitted(indent int, rows [][]string) []int {
 		total += widths[j] + gap
 	}
 	for ; l.Width > 0 && total > l.Width; total-- {
-		widest := 0
-		for j := range widths {
-			if widths[j] > widths[widest] {
-				widest = j
-			}
-		}
+		widest := slices.Index(widths, slices.Max(widths))
 		if widths[widest] <= minColumn {
 			break
 		}
