@@ -74,18 +74,13 @@ func checkCommand() *cobra.Command {
 }
 
 func (o *checkOptions) validate(image string) error {
-	ways := 0
-	for _, flag := range []string{"node", "all-nodes", "selector"} {
-		if o.given(flag) {
-			ways++
-		}
-	}
+	ways := slices.DeleteFunc([]string{"node", "all-nodes", "selector"}, func(flag string) bool { return !o.given(flag) })
 	switch {
 	case strings.TrimSpace(image) == "":
 		return errors.New("the image is empty")
-	case ways > 1:
+	case len(ways) > 1:
 		return errors.New("only one of --node, --all-nodes and --selector can be given")
-	case ways == 0 && o.asPod == "":
+	case len(ways) == 0 && o.asPod == "":
 		return errors.New("which nodes to ask is not given: use --node, --all-nodes, --selector or --as-pod")
 	case o.given("all-nodes") && !o.allNodes:
 		return errors.New("--all-nodes=false selects no nodes")
@@ -201,19 +196,15 @@ type progress struct {
 func begin(out io.Writer, all int) *progress {
 	p := &progress{out: out, all: all, last: time.Now()}
 	_, p.terminal = terminal(out)
-	if p.terminal {
+	switch {
+	case p.terminal:
 		p.answered(0)
-	} else {
-		fmt.Fprintln(out, asking(all))
+	case all == 1:
+		fmt.Fprintln(out, "asking the agent of 1 node")
+	default:
+		fmt.Fprintf(out, "asking the agents of %d nodes\n", all)
 	}
 	return p
-}
-
-func asking(nodes int) string {
-	if nodes == 1 {
-		return "asking the agent of 1 node"
-	}
-	return fmt.Sprintf("asking the agents of %d nodes", nodes)
 }
 
 func (p *progress) answered(n int) {

@@ -24,32 +24,35 @@ func (o *options) completePods(cmd *cobra.Command, args []string, prefix string)
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	overview, err := o.overview(cmd)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var out []cobra.Completion
+	var all []cobra.Completion
 	for _, p := range overview.Pods {
-		if strings.HasPrefix(p.Name, prefix) {
-			out = append(out, cobra.CompletionWithDesc(p.Name, p.Containers[0].Cause))
-		}
+		all = append(all, cobra.CompletionWithDesc(p.Name, p.Containers[0].Cause))
 	}
-	return out, cobra.ShellCompDirectiveNoFileComp
+	return beginning(all, prefix), directive(err)
+}
+
+// beginning returns the completions that begin with what has been typed.
+func beginning(all []cobra.Completion, prefix string) []cobra.Completion {
+	return slices.DeleteFunc(all, func(c cobra.Completion) bool { return !strings.HasPrefix(c, prefix) })
+}
+
+// directive returns what a shell makes of completions that may have failed.
+func directive(err error) cobra.ShellCompDirective {
+	if err != nil {
+		return cobra.ShellCompDirectiveError
+	}
+	return cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeNodes completes the names of the failing pods' nodes.
 func (o *options) completeNodes(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	overview, err := o.overview(cmd)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var out []cobra.Completion
+	nodes := map[string]bool{}
 	for _, p := range overview.Pods {
-		if p.Node != "" && strings.HasPrefix(p.Node, prefix) {
-			out = append(out, p.Node)
-		}
+		nodes[p.Node] = true
 	}
-	slices.Sort(out)
-	return slices.Compact(out), cobra.ShellCompDirectiveNoFileComp
+	delete(nodes, "")
+	return beginning(slices.Sorted(maps.Keys(nodes)), prefix), directive(err)
 }
 
 // completeNodes completes the names of the nodes with agents.
@@ -61,16 +64,11 @@ func (o *checkOptions) completeNodes(cmd *cobra.Command, _ []string, prefix stri
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
 	agents, err := client.Agents(ctx, o.agentNamespace)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+	nodes := beginning(slices.Sorted(maps.Keys(agents)), prefix)
+	for i := range nodes {
+		nodes[i] = report.Printable(nodes[i])
 	}
-	var out []cobra.Completion
-	for _, node := range slices.Sorted(maps.Keys(agents)) {
-		if strings.HasPrefix(node, prefix) {
-			out = append(out, report.Printable(node))
-		}
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
+	return nodes, directive(err)
 }
 
 // overview returns the failing pods of the namespace, or of all, or with --preflight the
@@ -112,8 +110,5 @@ func completeCauses(_ *cobra.Command, args []string, prefix string) ([]cobra.Com
 
 func (o *options) completeContexts(_ *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	config, err := o.config().RawConfig()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	return slices.Sorted(maps.Keys(config.Contexts)), cobra.ShellCompDirectiveNoFileComp
+	return slices.Sorted(maps.Keys(config.Contexts)), directive(err)
 }

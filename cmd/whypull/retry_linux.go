@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -72,15 +74,9 @@ func (o agentOptions) freeSpace() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var least uint64
-	seen := false
-	for _, f := range all {
-		if f.Unseen == "" && (!seen || f.Free < least) {
-			least, seen = f.Free, true
-		}
-	}
-	if !seen {
+	all = slices.DeleteFunc(all, func(f disk.Filesystem) bool { return f.Unseen != "" })
+	if len(all) == 0 {
 		return 0, errors.New("the container runtime's file system is not mounted")
 	}
-	return least, nil
+	return slices.MinFunc(all, func(a, b disk.Filesystem) int { return cmp.Compare(a.Free, b.Free) }).Free, nil
 }
