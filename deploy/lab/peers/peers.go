@@ -209,6 +209,7 @@ spec:
   - name: peer
     image: %s
     imagePullPolicy: Never
+    securityContext: {privileged: true} # for /dev/kmsg
     args: ["%s"]
     env: [{name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
     volumeMounts:
