@@ -393,7 +393,10 @@ func secretMissingSummary(x *facts) string {
 	if x.evasive() { // the image's name may be wrong as well
 		s += fmt.Sprintf(" or has no repository %s: it does not say which", x.Repository)
 	}
-	return s + after("; ", secretMalformedSummary(x))
+	if e, ok := x.first(CheckCredentials, FaultSecretMalformed, FaultSecretWrongType, FaultSecretEmpty); ok { // its detail would be too long here
+		s += fmt.Sprintf("; pull secret %s is not usable either", e.Credentials().Secret)
+	}
+	return s
 }
 
 func secretMalformedSummary(x *facts) string {
