@@ -140,8 +140,8 @@ const secretMetadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMeta
 
 // SecretVersion returns the version of a secret, without its content, from the API
 // server's cache, which may lag behind a full read. The version changes with each
-// write, and when the secret is deleted and recreated. It uses the same verb, identity and errors as Secret: ErrNotFound,
-// ErrNoAccess, or the API server's.
+// write, and when the secret is deleted and recreated. It uses the same verb, identity and
+// errors as Secret: ErrNotFound, ErrNoAccess, or the API server's.
 func (c *Client) SecretVersion(ctx context.Context, namespace, name string) (string, error) {
 	if c.access == AccessNone {
 		return "", ErrNoAccess
