@@ -47,10 +47,14 @@ type place struct {
 	leaveTurn    func() // nil if it has none
 }
 
-// take waits for n more bytes of the room.
+// take waits for n more bytes of the room. Where the deadline has passed already, its error
+// is that of ctx: whether there is room is unknown then.
 func (p *place) take(ctx context.Context, n int64) error {
 	if p.room == nil || n <= 0 {
 		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	from, taken := p.room.small, &p.small
 	if n > maxBody {
@@ -59,8 +63,10 @@ func (p *place) take(ctx context.Context, n int64) error {
 			return noRoomAt(err)
 		}
 	}
-	if err := from.Acquire(ctx, n); err != nil {
-		return noRoomAt(err)
+	if !from.TryAcquire(n) {
+		if err := from.Acquire(ctx, n); err != nil {
+			return noRoomAt(err)
+		}
 	}
 	*taken += n
 	return nil

@@ -226,6 +226,18 @@ func TestSlowLargeManifestsOfAnother(t *testing.T) {
 	opts.Room.Fill()()
 }
 
+// Who comes after the deadline does not learn whether there is room.
+func TestTooLateForRoom(t *testing.T) {
+	room := registry.NewRoom(nil)
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	for _, size := range []int64{1, 1 << 20} {
+		if err := room.Take(late, size); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%d bytes of an empty room after the deadline: %v", size, err)
+		}
+	}
+}
+
 // An answer for which there is no room in time says nothing: neither that the
 // image is there nor that anything is wrong. With room, the same questions are
 // answered, and nothing is left of the answers.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"time"
@@ -31,6 +32,13 @@ func (r *Room) Fill() (free func()) {
 		r.small.Release(smallRoom)
 		r.large.Release(largeRoom)
 	}
+}
+
+// Take takes n bytes of a room and gives them back.
+func (r *Room) Take(ctx context.Context, n int64) error {
+	p := place{room: r}
+	defer p.leave()
+	return p.take(ctx, n)
 }
 
 // TrustsNamesake reports what a client that trusts a pool finds of a server that sends a
