@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path"
@@ -110,27 +112,41 @@ func (st *storm) runAgent(ctx context.Context) error {
 }
 
 // measure has pods fail in turn on both nodes, some times, for a reason that is new each
-// time, so that the agent knows no answer yet.
+// time, so that the agent knows no answer yet. Either is first in every other round.
 func (st *storm) measure(ctx context.Context, f failure) error {
-	var agent, bare []time.Duration
+	var rounds []round
+	var annotations map[string]string
 	var cpu float64
-	for round := range st.Rounds {
-		fmt.Fprintf(st.progress, "%s, round %d of %d\n", f.name, round+1, st.Rounds)
-		f, err := st.renew(ctx, f, round)
+	for n := range st.Rounds {
+		fmt.Fprintf(st.progress, "%s, round %d of %d\n", f.name, n+1, st.Rounds)
+		f, err := st.renew(ctx, f, n)
 		if err != nil {
 			return err
 		}
-		annotations, times, seconds, err := st.explain(ctx, f)
-		if err != nil {
-			return err
+		var r round
+		steps := []func() error{
+			func() (err error) {
+				var seconds float64
+				annotations, r.agent, seconds, err = st.explain(ctx, f)
+				cpu += seconds
+				return err
+			},
+			func() (err error) {
+				r.bare, err = st.patch(ctx, f, annotations)
+				return err
+			},
 		}
-		agent, cpu = append(agent, times...), cpu+seconds
-		if times, err = st.patch(ctx, f, annotations); err != nil {
-			return err
+		if n%2 == 1 {
+			slices.Reverse(steps)
 		}
-		bare = append(bare, times...)
+		for _, step := range steps {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		rounds = append(rounds, r)
 	}
-	st.say(f.name, "%s", compare(agent, bare))
+	st.say(f.name, "%s", compare(rounds))
 	st.say(f.name, "the agent's CPU: %.2f s a storm of %d pods, with its Events", cpu/float64(st.Rounds), st.Pods)
 	return nil
 }
@@ -307,23 +323,51 @@ func (st *storm) agentCPU(ctx context.Context) (float64, error) {
 	return 0, errors.New("the agent's metrics have no processor time")
 }
 
-// compare returns a table of how long the agent and the bare client took, and the ratios.
-func compare(agent, bare []time.Duration) string {
+// round is how long each pod of two bursts waited, of which one came right after the other.
+type round struct{ agent, bare []time.Duration }
+
+// compare returns a table of how long the agent and the bare client took in a burst, by
+// geometric means, and the ratios. The interval is that of the mean ratio with 95%
+// confidence: what single bursts take varies by more than the two differ.
+func compare(rounds []round) string {
 	var text strings.Builder
+	fmt.Fprintf(&text, "status seen to annotation seen, means of %d bursts\n  %-13s %-24s %s", len(rounds), "", "median", "p99")
 	row := func(what string, cell func(at float64) string) {
-		fmt.Fprintf(&text, "\n  %-12s %10s %10s", what, cell(0.5), cell(0.99))
+		fmt.Fprintf(&text, "\n  %-13s %-24s %s", what, cell(0.5), cell(0.99))
 	}
-	fmt.Fprintf(&text, "status seen to annotation seen\n  %-12s %10s %10s", "", "median", "p99")
-	row("agent", func(at float64) string { return quantile(agent, at).Round(time.Millisecond).String() })
-	row("bare patch", func(at float64) string { return quantile(bare, at).Round(time.Millisecond).String() })
-	row("ratio", func(at float64) string {
-		floor := quantile(bare, at)
-		if floor == 0 {
-			return "-"
+	mean := func(of func(r round, at float64) float64) func(at float64) string {
+		return func(at float64) string {
+			low, middle, high := meanOf(rounds, func(r round) float64 { return of(r, at) })
+			return fmt.Sprintf("%.3f (%.3f to %.3f)", middle, low, high)
 		}
-		return fmt.Sprintf("%.2f", quantile(agent, at).Seconds()/floor.Seconds())
-	})
+	}
+	row("agent, s", mean(func(r round, at float64) float64 { return quantile(r.agent, at).Seconds() }))
+	row("bare patch, s", mean(func(r round, at float64) float64 { return quantile(r.bare, at).Seconds() }))
+	row("ratio", mean(func(r round, at float64) float64 {
+		return quantile(r.agent, at).Seconds() / quantile(r.bare, at).Seconds()
+	}))
 	return text.String()
+}
+
+// meanOf returns the geometric mean of a figure of each round, which is above 0, and
+// between which bounds 95% of the means are of as many rounds drawn from these, at random
+// and with repeats (percentile bootstrap).
+func meanOf(rounds []round, figure func(round) float64) (low, mean, high float64) {
+	logs := make([]float64, len(rounds))
+	sum := 0.0
+	for i, r := range rounds {
+		logs[i] = math.Log(figure(r))
+		sum += logs[i]
+	}
+	draw := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // statistics
+	means := make([]float64, 10000)
+	for i := range means {
+		for range logs {
+			means[i] += logs[draw.IntN(len(logs))] / float64(len(logs))
+		}
+	}
+	slices.Sort(means)
+	return math.Exp(means[250]), math.Exp(sum / float64(len(logs))), math.Exp(means[9749])
 }
 
 // quantile returns the time within which a part of all was, 0 if there are none.

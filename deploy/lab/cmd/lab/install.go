@@ -86,7 +86,7 @@ func stormCommand(o *options) *cobra.Command {
 		}),
 	}, o), &source)
 	c.Flags().IntVar(&size.Pods, "pods", 250, "number of pods that fail at once")
-	c.Flags().IntVar(&size.Rounds, "rounds", 3, "how often they do, for each of two reasons")
+	c.Flags().IntVar(&size.Rounds, "rounds", 8, "how often they do, for each of two reasons")
 	return c
 }
 
