@@ -75,10 +75,10 @@ func (a *Agent) textOf(f diagnosis.Failure, before text) text {
 	return t
 }
 
-// begin returns an examination of the containers that are due; the others keep
+// begin returns an examination of the containers that are due, until run ends; the others keep
 // their verdict.
-func (a *Agent) begin(ctx context.Context, w work) *round {
-	ctx, cancel := context.WithCancel(share.WithTenant(share.WithOnce(ctx), w.update.Namespace))
+func (a *Agent) begin(run context.Context, w work) *round {
+	ctx, cancel := context.WithCancel(share.WithTenant(share.WithOnce(run), w.update.Namespace))
 	r := &round{work: w, collected: make(chan struct{}), canceled: ctx.Done(), cancel: cancel, done: make(chan struct{})}
 	stale, again := a.pods.staleness(w.update.UID)
 	for _, f := range w.update.Failures {
@@ -107,6 +107,9 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 				return
 			}
 			defer leave()
+			if run.Err() != nil { // at the end the rounds are canceled one after the other, and each makes room
+				return
+			}
 			first, all := a.collector.Collect(ctx, f, fresh)
 			e.all = all
 			e.learn(first)
