@@ -213,7 +213,7 @@ var namePlaces = []namePlace{
 	{"repository ", " not found"}, {"image ", " not found"}, {"tag ", " not found"},
 	{"pull image ", ": "}, {"pull failed for ", " because "}, {"is valid for ", ", not "}, {"pulling from host ", ""},
 	{"mirrors also failed: [", ""}, {"but wanted to match ", ""}, {"[manifests ", "]"}, {"artifact ", " not found"},
-	{"socks connect tcp ", ": "},
+	{"socks connect tcp ", ": "}, {"bearer token resource: ", ""},
 }
 
 func endsFold(s, suffix string) bool {
@@ -317,6 +317,8 @@ func standIn(name string) string {
 		return "url"
 	case strings.HasSuffix(name, ".sock") && (strings.HasPrefix(name, "/") || strings.HasPrefix(name, "unix:")):
 		return "_.sock"
+	case strings.HasPrefix(name, "/") && strings.Contains(name, "/certs.d/"):
+		return "_ certs.d"
 	default:
 		return "_"
 	}
