@@ -247,16 +247,20 @@ type Form string
 
 // The forms that matter to a sentence or to a remedy.
 const (
-	FormSchema1 Form = "only in manifest schema 1, which the runtime does not support"
-	FormBlob    Form = "as a blob that is no manifest: its digest may be that of an image's config (the image ID)"
+	FormSchema1   Form = "only in manifest schema 1, which the runtime does not support"
+	FormMediaType Form = "without the media type of a manifest, so the runtime does not read it"
+	FormBlob      Form = "as a blob that is no manifest: its digest may be that of an image's config (the image ID)"
 )
 
 // Alert is why a TLS handshake failed, in words of package registry that follow the server's
 // name.
 type Alert string
 
-// AlertName is the alert that has a remedy of its own.
-const AlertName Alert = "it does not serve this name (TLS alert: unrecognized name)"
+// The alerts that have remedies of their own.
+const (
+	AlertName      Alert = "it does not serve this name (TLS alert: unrecognized name)"
+	AlertMalformed Alert = "its certificate is malformed, so the runtime cannot parse it either"
+)
 
 // RegistryFacts is one conversation with a registry endpoint, or what the node's
 // configuration has to say of the registry.
@@ -396,10 +400,11 @@ const (
 	ReserveRedirects    Reserve = "redirects"    // it redirects without end
 	ReserveProxyUnknown Reserve = "proxyUnknown" // it is not known whether the runtime goes through a proxy
 
-	ReserveRealmInsecure     Reserve = "realmInsecure"     // credentials are asked for by a token server without TLS
-	ReserveChallengeInsecure Reserve = "challengeInsecure" // credentials are asked for behind a redirect to plain HTTP
-	ReserveNoMemory          Reserve = "noMemory"          // other answers took the memory that there is for them
-	ReserveTooManyParts      Reserve = "tooManyParts"      // there is more in the manifest or the config than is read
+	ReserveRealmInsecure      Reserve = "realmInsecure"      // credentials are asked for by a token server without TLS
+	ReserveChallengeInsecure  Reserve = "challengeInsecure"  // credentials are asked for behind a redirect to plain HTTP
+	ReserveChallengeElsewhere Reserve = "challengeElsewhere" // credentials are asked for by the target of a redirect
+	ReserveNoMemory           Reserve = "noMemory"           // other answers took the memory that there is for them
+	ReserveTooManyParts       Reserve = "tooManyParts"       // there is more in the manifest or the config than is read
 )
 
 // ConfigFacts is what is wrong with the node's registry configuration.

@@ -152,7 +152,7 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 	case FaultCredentialExpired:
 		return expiredDetail(c)
 	case FaultNoMatchingCredential:
-		return fmt.Sprintf("secret %s has credentials for %s%s", c.Secret, some(c.Hosts), f.nearDetail(c))
+		return fmt.Sprintf("secret %s has credentials for %s%s", c.Secret, some(shownKeys(c.Hosts)), f.nearDetail(c))
 	case FaultSecretMalformed, FaultSecretWrongType, FaultSecretEmpty:
 		return "pull secret " + c.Secret + " is not usable" + after(": ", c.Problem)
 	}

@@ -45,6 +45,13 @@ func alsoNeeded(e *Evidence, r *RegistryFacts) string {
 // the registry redirects to.
 func (f Failure) hopDetail(e *Evidence, r *RegistryFacts) string {
 	at := e.Endpoint.URL
+	if r.Reserve == ReserveChallengeElsewhere {
+		unsent := ""
+		if r.Credential != nil {
+			unsent = ", where whypull sends none"
+		}
+		return fmt.Sprintf("%s (redirected from %s%s) requires credentials%s%s", at, r.Via, r.way(), r.httpStatus(), unsent)
+	}
 	switch e.Fault { //nolint:exhaustive // the others have the registry's sentences
 	case FaultForbidden, FaultUnauthorized, FaultInsufficientScope:
 		if r.Page {
@@ -139,7 +146,7 @@ func (r *RegistryFacts) policyDetail(at, image string) string {
 	case http451:
 		return fmt.Sprintf("%s withholds %s for legal reasons%s", r.who(at), image, r.status())
 	}
-	return fmt.Sprintf("%s blocks %s by policy%s", at, image, r.status())
+	return fmt.Sprintf("%s blocks %s by policy%s", r.who(at), image, r.status())
 }
 
 func (r *RegistryFacts) unauthorizedDetail(at string, crio bool) string {
@@ -230,7 +237,11 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 		}
 		return who + " speaks HTTPS, but the node is configured to use plain HTTP"
 	case FaultProxyFailed:
-		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, unlessZero(": HTTP %d from the proxy", r.ProxyStatus), proxyTroubles[r.ProxyFault])
+		trouble := proxyTroubles[r.ProxyFault]
+		if strings.HasSuffix(r.Proxy, ":") { // httpproxy adds a scheme to what does not parse
+			trouble = ": its URL is not valid; # / and ? in a password must be percent-encoded"
+		}
+		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, unlessZero(": HTTP %d from the proxy", r.ProxyStatus), trouble)
 	case FaultNameNotFound, FaultDNSFailure:
 		if r.Phase == PhaseToken && r.TokenHost != "" {
 			return fmt.Sprintf("the name of %s does not resolve; %s requires tokens from it", r.who(at), at)

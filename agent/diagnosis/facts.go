@@ -145,6 +145,9 @@ func (e *Evidence) redirected() bool {
 	return via != "" && via != e.Endpoint.URL
 }
 
+// challenged reports whether the target of a redirect asks for credentials, as a registry does.
+func (e *Evidence) challenged() bool { return e.Registry().Reserve == ReserveChallengeElsewhere }
+
 // hostOf is the host[:port] of an endpoint.
 func hostOf(endpoint string) string {
 	_, host, _ := strings.Cut(endpoint, "://")
@@ -394,7 +397,7 @@ func (x *facts) unread() bool {
 
 // refusal is the upstream registry's refusal of an attempt without credentials.
 func (x *facts) refusal() (*Evidence, bool) {
-	return find(x.anonymous(), func(e *Evidence) bool { return e.failed() && !e.redirected() && e.Fault.Refuses() })
+	return find(x.anonymous(), func(e *Evidence) bool { return e.failed() && (!e.redirected() || e.challenged()) && e.Fault.Refuses() })
 }
 
 // unasked reports whether the registry denies the image without asking for credentials,
@@ -479,7 +482,7 @@ func (x *facts) refusedElsewhere() (*Evidence, bool) {
 		return denied[0], true
 	}
 	return find(x.origin(), func(e *Evidence) bool {
-		return e.redirected() && (e.Fault == FaultWebPage || e.Fault.Refuses() && !e.Registry().Content)
+		return e.redirected() && (e.Fault == FaultWebPage || e.Fault.Refuses() && !e.Registry().Content && !e.challenged())
 	})
 }
 

@@ -598,7 +598,7 @@ func (x *facts) renew(secret string) []string {
 	}
 	var lines []string
 	if len(hosts) == 1 && hosts[0] != x.Registry && hosts[0] != server(x.Registry) {
-		lines = append(lines, comment("This replaces the only entry of the secret, for %s. If other pods need it, use another secret name and add that to imagePullSecrets.", hosts[0]))
+		lines = append(lines, comment("This replaces the only entry of the secret, for %s. If other pods need it, use another secret name and add that to imagePullSecrets.", strings.TrimSpace(hosts[0])))
 	}
 	return append(lines, x.replaceSecret(secret, false)...)
 }
@@ -749,7 +749,11 @@ func deniedOrNotFoundRemedy(x *facts) []string {
 		return append(x.spelling(), x.deniedToAll(false)...)
 	}
 	lines := []string{comment("Check that %s is spelled correctly. If it is, give the pod credentials that can pull it.", x.Registry+"/"+x.Repository)}
-	return append(append(lines, x.loadedHere()...), x.addSecret()...)
+	lines = append(lines, x.loadedHere()...)
+	if renewed := x.renewUsed(x.denied()); len(renewed) > 0 {
+		return append(lines, renewed...)
+	}
+	return append(lines, x.addSecret()...)
 }
 
 // loadedHere is for an image that was built by hand, so that the registry of its name
@@ -960,10 +964,14 @@ func formatRemedy(x *facts) []string {
 	if _, ok := x.atOrigin(FaultUnsupportedFormat); !ok && x.undecrypted() {
 		return x.decryptRemedy()
 	}
-	return []string{
+	lines := []string{
 		comment("%s Its manifest shows what it is now, such as schema 1, a Helm chart or another artifact:", x.row(UnsupportedFormat).Advice),
 		"docker buildx imagetools inspect --raw " + quote(x.Image),
 	}
+	if e, _ := x.atOrigin(FaultUnsupportedFormat); e.Registry().Form == FormMediaType {
+		lines = append(lines, comment("If it is the manifest of an image, have the registry, or the web server in its place, send its mediaType as Content-Type."))
+	}
+	return lines
 }
 
 // decryptRemedy gives the runtime a key for the image.
@@ -1014,6 +1022,8 @@ func handshakeRemedy(x *facts) []string {
 	first := comment("%s", x.row(TLSHandshakeFailed).Advice)
 	if e.Registry().Alert == AlertName || strings.Contains(x.message().Text, "tls: unrecognized name") {
 		first = comment("Add %s to the server or load balancer that responds, or use a name that it serves.", x.host())
+	} else if e.Registry().Alert == AlertMalformed || strings.Contains(x.message().Text, "failed to parse certificate from server") {
+		first = comment("Replace the certificate of %s, or of what inspects TLS in front of it, by one that is made again, with a positive serial number and valid names.", x.host())
 	}
 	return append([]string{first}, x.onNode("curl -sv --max-time 20", "see its answer")...)
 }
@@ -1201,7 +1211,7 @@ func (x *facts) withheldRemedy() []string {
 		return []string{comment("Ask the owner of %s which law or order it applies, and to which places: a mirror elsewhere may serve the image.", x.Registry)}
 	}
 	return []string{
-		comment("Ask the owner of %s which policy blocks the image, such as one for vulnerabilities or a quarantine. The answer to this names it, unless the registry requires credentials:", x.Registry),
+		comment("Ask the owner of %s which policy blocks the image, such as one for vulnerabilities, a quarantine or a firewall. The answer to this names it, unless the registry requires credentials:", x.Registry),
 		"curl -s --max-time 20 " + quote(x.endpoint()+"/v2/"+x.Repository+"/manifests/"+cmp.Or(x.Ref().Digest, x.Ref().Tag, "latest")),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -421,13 +422,25 @@ func noMatchSummary(x *facts) string {
 	}
 	var hosts []string
 	for _, e := range all {
-		hosts = append(hosts, e.Credentials().Hosts...)
+		hosts = append(hosts, shownKeys(e.Credentials().Hosts)...)
 	}
 	s := fmt.Sprintf("%s credentials for %s, but the image is on %s", pullSecrets(names(all), "has", "have"), list(hosts), x.wanted())
 	if x.evasive() {
 		s += ", which does not say whether it exists"
 	}
 	return s
+}
+
+// shownKeys returns registry keys for a sentence: those with a blank in quotes, else the
+// blank at an end would not be seen.
+func shownKeys(keys []string) []string {
+	keys = slices.Clone(keys)
+	for i, key := range keys {
+		if key == "" || strings.Contains(key, " ") {
+			keys[i] = strconv.Quote(key)
+		}
+	}
+	return keys
 }
 
 // wanted returns the registry, with the repository if a secret has the right host
@@ -453,7 +466,7 @@ func (x *facts) expired() []*Evidence {
 }
 
 func authenticationRequiredSummary(x *facts) string {
-	if e, ok := x.refusal(); ok && e.Registry().NoChallenge {
+	if e, ok := x.refusal(); ok && (e.Registry().NoChallenge || e.challenged()) {
 		return x.detail(e)
 	}
 	if unsent := x.unsent(); len(unsent) > 0 {
@@ -663,6 +676,9 @@ func deniedOrNotFoundSummary(x *facts) string {
 	s := fmt.Sprintf("%s denies repository %s and does not say whether it exists%s", x.Registry, x.Repository, x.versioned())
 	if x.unread() {
 		return s + x.blind()
+	}
+	if denied := x.denied(); len(denied) > 0 {
+		return s + "; it denies the credentials in " + x.whose(denied) + " too"
 	}
 	return s + "; the pod has no credentials that would show it"
 }

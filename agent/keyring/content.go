@@ -294,6 +294,8 @@ func notJSON(err *json.SyntaxError, data []byte) string {
 		hint = ": it is base64-encoded twice"
 	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
 		hint = ": it begins with a byte order mark"
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
+		hint = ": it is UTF-16, as > in Windows PowerShell writes it, not UTF-8"
 	}
 	return fmt.Sprintf("its content is not valid JSON (at byte %d)%s", err.Offset, hint)
 }

@@ -238,8 +238,11 @@ func judge(s keyring.SecretState, creds []keyring.Credential, near keyring.Near,
 			e.Fault = diagnosis.FaultCredentialExpired
 		} else {
 			e.Outcome, facts.Key, facts.Note, facts.Padding = diagnosis.Passed, entry.Key, entry.Text, entry.Padding
-			if entry.Doubt == keyring.RobotName { // some registries have such users
+			switch entry.Doubt { //nolint:exhaustive // the others say nothing about a refusal
+			case keyring.RobotName: // some registries have such users
 				facts.Note, facts.IfRejected = "", entry.Text
+			case keyring.AuthWins:
+				facts.IfRejected = entry.Text
 			}
 		}
 	default:

@@ -361,6 +361,9 @@ func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Eviden
 	default:
 		if e.Source != "" {
 			ev.Endpoint.ConfigDir = path.Dir(e.Source)
+			if e.Mirror && path.Base(e.Source) == "_default" {
+				ev.Endpoint.ConfigFile = e.Source + "/hosts.toml"
+			}
 		}
 	}
 	return ev
@@ -405,7 +408,10 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 		e.Outcome = diagnosis.Inconclusive
 	case a.Fault == registry.FaultAddressForbidden: // the runtime may use it
 		e.Outcome = diagnosis.NotRun
-	case facts.Reserve == diagnosis.ReserveRealmInsecure, facts.Reserve == diagnosis.ReserveChallengeInsecure: // the runtime may do it
+	case facts.Reserve == diagnosis.ReserveChallengeElsewhere && a.Auth.Scheme == registry.SchemeUnknown: // it is no registry's 401
+		facts.Reserve = ""
+	case facts.Reserve == diagnosis.ReserveRealmInsecure, facts.Reserve == diagnosis.ReserveChallengeInsecure,
+		facts.Reserve == diagnosis.ReserveChallengeElsewhere && cred != nil: // the runtime may do it
 		e.Outcome = diagnosis.NotRun
 	case a.Fault == registry.FaultTLSUntrusted && slices.ContainsFunc(v.notices, withoutAuthorities):
 		facts.Reserve = diagnosis.ReserveAuthorities

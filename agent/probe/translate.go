@@ -19,11 +19,12 @@ func reserve(err error) diagnosis.Reserve {
 }
 
 var reserves = map[registry.Refusal]diagnosis.Reserve{ //nolint:gochecknoglobals // never written
-	registry.ErrRealmInsecure:     diagnosis.ReserveRealmInsecure,
-	registry.ErrChallengeInsecure: diagnosis.ReserveChallengeInsecure,
-	registry.ErrTooManyRedirects:  diagnosis.ReserveRedirects,
-	registry.ErrNoRoom:            diagnosis.ReserveNoMemory,
-	registry.ErrTooManyParts:      diagnosis.ReserveTooManyParts,
+	registry.ErrRealmInsecure:      diagnosis.ReserveRealmInsecure,
+	registry.ErrChallengeInsecure:  diagnosis.ReserveChallengeInsecure,
+	registry.ErrChallengeElsewhere: diagnosis.ReserveChallengeElsewhere,
+	registry.ErrTooManyRedirects:   diagnosis.ReserveRedirects,
+	registry.ErrNoRoom:             diagnosis.ReserveNoMemory,
+	registry.ErrTooManyParts:       diagnosis.ReserveTooManyParts,
 }
 
 // timings returns the durations by the phases of a report; nil for nil.

@@ -154,6 +154,7 @@ const (
 	AlertName        Alert = "it does not serve this name (TLS alert: unrecognized name)"
 	AlertCertificate Alert = "it requires a client certificate, or rejects that of the node"
 	AlertVersion     Alert = "it and the node support no common version of TLS"
+	AlertMalformed   Alert = "its certificate is malformed, so the runtime cannot parse it either"
 )
 
 // Proxy is the proxy that was used. With a proxy the node does not resolve the registry's

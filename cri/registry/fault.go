@@ -227,6 +227,7 @@ func alertOf(err error) Alert {
 	for text, alert := range map[string]Alert{
 		"tls: unrecognized name": AlertName, "tls: certificate required": AlertCertificate, "tls: bad certificate": AlertCertificate,
 		"tls: protocol version not supported": AlertVersion, "unsupported protocol version": AlertVersion,
+		"tls: failed to parse certificate from server": AlertMalformed,
 	} {
 		if strings.Contains(err.Error(), text) {
 			return alert
@@ -358,6 +359,7 @@ func isPolicy(status int, body []byte) bool {
 	return slices.ContainsFunc([]string{
 		"due to configured policy in", "download blocking policy", "policy violation", "quarantined", "not signed in notary",
 		"image is not signed by", "packages curation service", "blocked by policy", "is deprecated and shutting down",
+		"is not allowed access", // the firewall of ACR
 	}, func(words string) bool { return strings.Contains(text, words) })
 }
 

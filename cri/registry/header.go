@@ -224,7 +224,7 @@ func tokenServer(challenges []auth.Challenge, scheme string) (host string, plain
 			continue
 		}
 		realm, err := url.Parse(c.Parameters["realm"])
-		if err != nil || realm.Host == "" {
+		if err != nil || realm.Host == "" || realm.Scheme != "https" && realm.Scheme != "http" {
 			return "", false, errors.New("challenge without a usable realm")
 		}
 		host, plain := realm.Host, realm.Scheme == "http"

@@ -59,6 +59,7 @@ type tokenAnswer struct {
 	page    bool // HTML
 	proxys  bool // the proxy's own response to a plain request
 	expired bool // says that the credential has expired
+	policy  bool // refuses by a policy
 	// ahead is how far the server's clock is ahead of the node's; nil if it has not said.
 	ahead *time.Duration
 }

@@ -438,6 +438,8 @@ func (c *conversation) noToken(token *tokenError) {
 	switch {
 	case last.proxys && status > 0:
 		fault = FaultProxyFailed
+	case last.policy && status > 0:
+		fault = FaultPolicyBlocked
 	case fault == FaultUnexpectedAnswer && status == 0 && last.page:
 		fault, status = FaultWebPage, last.status
 	case fault == FaultRateLimited, fault == FaultServerError:

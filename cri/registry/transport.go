@@ -133,6 +133,7 @@ func (g guard) recordToken(req *http.Request, resp *http.Response) {
 		status:  resp.StatusCode,
 		page:    isHTML(resp.Header) || startsPage(words) || limit == 1 && string(words) == "<",
 		proxys:  req.URL.Scheme == "http" && g.notes.now().throughProxy() && proxyAnswered(resp.StatusCode, resp.Header),
+		policy:  isPolicy(resp.StatusCode, words),
 		expired: refused && (saysExpired(string(words)) || challengeSaysExpired(resp.Header)),
 		ahead:   aheadOf(resp.Header, time.Now()),
 	})

@@ -1,0 +1,114 @@
+//go:build linux
+
+package check
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/sockettest"
+)
+
+const refusedByACR = `{"errors":[{"code":"DENIED","message":"client with IP '203.0.113.9' is not allowed access."}]}`
+
+// Pulls that were reported in public and fail in ways of their own.
+func TestThreads(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		run        func(t *testing.T, m *machine) diagnosed
+		cause      diagnosis.Cause
+		confidence diagnosis.Confidence
+		words      []string
+	}{
+		"realm with another scheme": {func(t *testing.T, m *machine) diagnosed {
+			r, _ := image(t, "team/app")
+			r.Auth, r.Challenge = registrytest.Bearer, `Bearer realm="null://registry.test:5000/v2/token",service="x"`
+			return m.check(m.serve("registry.test", only(r)) + "/team/app:v1")
+		}, diagnosis.RegistryError, diagnosis.Likely, []string{"names no URL of a token server"}},
+		"other name redirects to a private registry, no secret": {func(t *testing.T, m *machine) diagnosed {
+			return m.check(facade(m) + "/team/app:v1")
+		}, diagnosis.AuthenticationRequired, diagnosis.Confirmed, []string{"https://private.test", "(redirected from https://facade.test", "requires credentials"}},
+		"other name redirects to a private registry, secret": {func(t *testing.T, m *machine) diagnosed {
+			at := facade(m)
+			return m.pod(at+"/team/app:v1", []string{entryOf(t, at)})
+		}, diagnosis.Unknown, diagnosis.Suspected, nil}, // the runtime may send them there
+		"firewall of ACR": {func(t *testing.T, m *machine) diagnosed {
+			return m.check(m.serve("registry.test", answering("team/app", func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, refusedByACR, http.StatusForbidden)
+			})) + "/team/app:v1")
+		}, diagnosis.PolicyBlocked, diagnosis.Confirmed, []string{"firewall"}},
+		"firewall of ACR at the token server": {func(t *testing.T, m *machine) diagnosed {
+			at := m.private("registry.test", registrytest.Bearer, refusesTokens(refusedByACR))
+			return m.pod(at+"/team/app:v1", []string{entryOf(t, at)})
+		}, diagnosis.PolicyBlocked, diagnosis.Confirmed, []string{"token server", "firewall"}},
+		"token server denies credentials as it denies none": {func(t *testing.T, m *machine) diagnosed {
+			at := m.private("registry.test", registrytest.Bearer, refusesTokens(""))
+			return m.pod(at+"/team/app:v1", []string{entryOf(t, at)})
+		}, diagnosis.DeniedOrNotFound, diagnosis.Likely, []string{"denies the credentials in pull secret regcred too", "Replace pull secret regcred"}},
+		"manifest without its Content-Type": {func(t *testing.T, m *machine) diagnosed {
+			r, content := image(t, "team/app")
+			content.Break(ocispec.Descriptor{Digest: content.Tagged("v1")}, func(o *registrytest.Object) { o.Type = "binary/octet-stream" })
+			return m.check(m.serve("registry.test", only(r)) + "/team/app:v1")
+		}, diagnosis.UnsupportedFormat, diagnosis.Confirmed, []string{"Content-Type"}},
+		"malformed certificate": {func(t *testing.T, m *machine) diagnosed {
+			pair := m.ca.Issue(catest.Request{Names: []string{"registry.test"}}).TLS()
+			pair.Certificate = [][]byte{[]byte("no certificate")}
+			return m.check(m.named("registry.test", sockettest.Listen(t, func(conn net.Conn) {
+				_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}).HandshakeContext(t.Context())
+			})) + "/team/app:v1")
+		}, diagnosis.TLSHandshakeFailed, diagnosis.Confirmed, []string{"its certificate is malformed", "Replace the certificate"}},
+		"mirror of all registries": {func(t *testing.T, m *machine) diagnosed {
+			m.hostsFile("_default", "server = \"*\"\n[host.\"https://"+m.named("mirror.test", "127.0.0.1:"+sockettest.ClosedPort(t))+"\"]\n")
+			return m.check(m.serve("registry.test", registrytest.Config{}) + "/team/app:v1")
+		}, diagnosis.MirrorFailed, diagnosis.Confirmed, []string{"/_default/hosts.toml"}},
+		"number sign in the password of a proxy": {func(t *testing.T, m *machine) diagnosed {
+			m.file("etc/systemd/system/containerd.service", "[Service]\nExecStart=/usr/bin/containerd\nEnvironment=\"HTTPS_PROXY=http://user:p#ss@proxy.test:3128\"\n")
+			m.names("registry.test", "10.9.8.7")
+			return m.check("registry.test/team/app:v1", on(t, "containerd", "v2.4.2"))
+		}, diagnosis.ProxyFailed, diagnosis.Confirmed, []string{"its URL is not valid"}},
+		"key that ends with a blank": {func(t *testing.T, m *machine) diagnosed {
+			at := m.private("registry.test", registrytest.Basic)
+			return m.pod(at+"/team/app:v1", []string{entryOf(t, at+" ")})
+		}, diagnosis.PullSecretNoMatch, diagnosis.Confirmed, []string{"has credentials for \"registry.test:", " \", but the image is on"}},
+		"secret in UTF-16": {func(t *testing.T, m *machine) diagnosed {
+			return m.pod("registry.test/team/app:v1", []string{secretOf(t, "regcred", "shop", "\xff\xfe{\x00}\x00")})
+		}, diagnosis.PullSecretMalformed, diagnosis.Confirmed, []string{"UTF-16"}},
+		"password changed, auth not": {func(t *testing.T, m *machine) diagnosed {
+			at := m.private("registry.test", registrytest.Basic)
+			entry := `{"username":"user","password":"` + password + `","auth":"` + basic("user", "old") + `"}`
+			return m.pod(at+"/team/app:v1", []string{secretOf(t, "regcred", "shop", `{"auths":{"`+at+`":`+entry+`}}`)})
+		}, diagnosis.CredentialsRejected, diagnosis.Confirmed, []string{`the kubelet uses "auth"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t, newMachine(t)).is(c.cause, c.confidence, c.words...)
+		})
+	}
+}
+
+// facade is a registry that redirects to a private one.
+func facade(m *machine) (at string) {
+	m.t.Helper()
+	to := m.private("private.test", registrytest.Basic)
+	return m.serve("facade.test", answering("team/app", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://"+to+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+}
+
+// entryOf is secret regcred with the credentials of a private registry under a key.
+func entryOf(t *testing.T, key string) string {
+	t.Helper()
+	return secretOf(t, "regcred", "shop", `{"auths":{"`+key+`":{"auth":"`+basic("user", password)+`"}}}`)
+}
+
+// refusesTokens makes a registry's token server answer 403 to everyone.
+func refusesTokens(body string) func(*registrytest.Config) {
+	return func(c *registrytest.Config) { c.TokenStatus, c.TokenBody = http.StatusForbidden, body }
+}
