@@ -47,7 +47,7 @@ func TestTokenServer(t *testing.T) {
 		{`Bearer realm="http://auth.test/token"`, "http", "auth.test:80"},
 		{`Bearer realm="http://auth.test/token"`, "https", "auth.test:80"}, // refused, but named
 		{`Bearer realm="file:///etc/passwd"`, "http", ""},
-		{`Bearer realm="file://host/etc/passwd"`, "http", "host"},
+		{`Bearer realm="file://host/etc/passwd"`, "http", ""},
 		{`Bearer realm="/token"`, "https", ""},
 		{`Bearer realm="%"`, "https", ""},
 		{`Bearer`, "https", ""},
