@@ -300,17 +300,21 @@ func (i *inspection) get(ctx context.Context, d ocispec.Descriptor, part *span) 
 	return resp, err
 }
 
-// metered adds what is read to a total.
+// metered adds what is read to a total. Once it has failed, it fails with the same error:
+// that of net/http, which says why a request has ended, is returned only once.
 type metered struct {
 	io.ReadCloser
 	total *int64
+	err   error
 }
 
 // Read implements io.Reader.
-func (m *metered) Read(p []byte) (int, error) {
-	n, err := m.ReadCloser.Read(p)
-	*m.total += int64(n)
-	return n, err
+func (m *metered) Read(p []byte) (n int, err error) {
+	if m.err == nil {
+		n, m.err = m.ReadCloser.Read(p)
+		*m.total += int64(n)
+	}
+	return n, m.err
 }
 
 // glance requests the first byte of a blob and compares the size in the response.
@@ -410,36 +414,19 @@ func (i *inspection) verifyBody(resp *http.Response, d ocispec.Descriptor) flaw 
 	if err := held.take(resp.Request.Context(), unpackRoom); err != nil {
 		return flaw{err: err}
 	}
-	verifier := d.Digest.Verifier()
-	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
+	verifier, before := d.Digest.Verifier(), i.received
+	body := io.TeeReader(resp.Body, verifier)
 	sound := isSound(body, d.MediaType, i.unpacked[d.Digest], i.unpackable)
-	_, _ = io.Copy(io.Discard, body) // the rest; counted keeps the error
+	_, err := io.Copy(io.Discard, body) // the rest
 	switch {
-	case errors.Is(body.err, ErrBodyTooLarge):
+	case errors.Is(err, ErrBodyTooLarge):
 		return corrupt
-	case body.err != nil && !errors.Is(body.err, io.EOF):
-		return i.brokenOff(resp.StatusCode, body.err)
-	case body.n != d.Size || !verifier.Verified() || !sound:
+	case err != nil:
+		return i.brokenOff(resp.StatusCode, err)
+	case i.received-before != d.Size || !verifier.Verified() || !sound:
 		return corrupt
 	}
 	return flaw{}
-}
-
-// counted counts what is read and keeps the first error.
-type counted struct {
-	io.Reader
-	n   int64
-	err error
-}
-
-// Read implements io.Reader.
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n += int64(n)
-	if c.err == nil {
-		c.err = err
-	}
-	return n, err
 }
 
 // isSound reports whether a layer can be unpacked. unpacked is the expected digest of its
