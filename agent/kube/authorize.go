@@ -2,18 +2,12 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net/http"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 )
-
-// ErrUnauthenticated is returned for a token that is not valid.
-var ErrUnauthenticated = errors.New("token is not valid")
-
-// ErrForbidden is returned for a valid token whose user may not read the path.
-var ErrForbidden = errors.New("no right to read the path")
 
 // The limit on reviews per second; one token takes two. It bounds the load that
 // made-up tokens put on the API server.
@@ -22,25 +16,26 @@ const (
 	reviewBurst = 20
 )
 
-// Authorize returns nil if the user of a bearer token may get a non-resource path,
-// such as /metrics. The error is ErrUnauthenticated or ErrForbidden, or another one
-// if the API server made no decision. No error contains the token.
-func (c *Client) Authorize(ctx context.Context, token, path string) error {
+// Authorize returns the HTTP status for a request of a non-resource path, such as
+// /metrics, with a bearer token: 200, 401 for a token that is not valid, or 403 if its user
+// may not get the path. With an error the API server made no decision. No error contains
+// the token.
+func (c *Client) Authorize(ctx context.Context, token, path string) (status int, err error) {
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if err := c.tokens.Post().Resource("tokenreviews").Body(review).MaxRetries(0).Do(ctx).Into(review); err != nil {
-		return fmt.Errorf("token review: %w", withoutContent(err))
+		return 0, fmt.Errorf("token review: %w", withoutContent(err))
 	}
 	if !review.Status.Authenticated {
-		return ErrUnauthenticated
+		return http.StatusUnauthorized, nil
 	}
 	access := &authorizationv1.SubjectAccessReview{Spec: accessOf(review.Status.User, path)}
 	if err := c.rights.Post().Resource("subjectaccessreviews").Body(access).MaxRetries(0).Do(ctx).Into(access); err != nil {
-		return fmt.Errorf("subject access review: %w", withoutContent(err))
+		return 0, fmt.Errorf("subject access review: %w", withoutContent(err))
 	}
 	if !access.Status.Allowed {
-		return ErrForbidden
+		return http.StatusForbidden, nil
 	}
-	return nil
+	return http.StatusOK, nil
 }
 
 // accessOf returns the question whether a user may get the path.

@@ -12,16 +12,16 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/share"
 )
 
 // metricsPath is the URL path of the metrics and their nonResourceURL in RBAC.
 const metricsPath = "/metrics"
 
-// authorizer decides whether a token's user may get a path. kube.Client is one.
+// authorizer returns the HTTP status for a token and a path: 200, 401 or 403. kube.Client
+// is one.
 type authorizer interface {
-	Authorize(ctx context.Context, token, path string) error
+	Authorize(ctx context.Context, token, path string) (status int, err error)
 }
 
 const (
@@ -117,7 +117,8 @@ func (a *tokenAuth) decide(r *http.Request) int {
 		}
 		ctx, cancel := context.WithTimeout(ctx, decisionTimeout)
 		defer cancel()
-		return decisionOn(a.api.Authorize(ctx, token, metricsPath))
+		status, err := a.api.Authorize(ctx, token, metricsPath)
+		return &decision{status}, err
 	})
 	switch {
 	case err == nil:
@@ -126,20 +127,6 @@ func (a *tokenAuth) decide(r *http.Request) int {
 		a.log.Warn("metrics request could not be authorized", "err", err)
 	}
 	return http.StatusServiceUnavailable
-}
-
-// decisionOn returns the decision that an error of an authorizer stands for, or the
-// error itself if it is not a decision.
-func decisionOn(err error) (*decision, error) {
-	switch {
-	case err == nil:
-		return &decision{http.StatusOK}, nil
-	case errors.Is(err, kube.ErrUnauthenticated):
-		return &decision{http.StatusUnauthorized}, nil
-	case errors.Is(err, kube.ErrForbidden):
-		return &decision{http.StatusForbidden}, nil
-	}
-	return nil, err
 }
 
 // bearer returns the request's bearer token (RFC 6750), "" if it has none.

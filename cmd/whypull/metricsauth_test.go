@@ -14,31 +14,35 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/whypull/whypull/agent/kube"
 )
 
-// fakeAuthorizer returns the errors it is given and records what it is asked.
+// decided is what a fakeAuthorizer returns.
+type decided struct {
+	status int
+	err    error
+}
+
+// fakeAuthorizer returns the decisions it is given and records what it is asked.
 type fakeAuthorizer struct {
 	mu    sync.Mutex
-	err   map[string]error // by token; others are not valid
+	all   map[string]decided // by token; others are not valid
 	asked []string
 }
 
-func (a *fakeAuthorizer) Authorize(_ context.Context, token, path string) error {
+func (a *fakeAuthorizer) Authorize(_ context.Context, token, path string) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = append(a.asked, token+" "+path)
-	if err, known := a.err[token]; known {
-		return err
+	if d, known := a.all[token]; known {
+		return d.status, d.err
 	}
-	return kube.ErrUnauthenticated
+	return 401, nil
 }
 
-func (a *fakeAuthorizer) set(token string, err error) {
+func (a *fakeAuthorizer) set(token string, status int, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.err[token] = err
+	a.all[token] = decided{status, err}
 }
 
 type authenticated struct {
@@ -49,7 +53,7 @@ type authenticated struct {
 }
 
 func newAuthenticated() authenticated {
-	a := authenticated{api: &fakeAuthorizer{err: map[string]error{"good": nil, "other": kube.ErrForbidden}}, clock: newClock(), log: &bytes.Buffer{}}
+	a := authenticated{api: &fakeAuthorizer{all: map[string]decided{"good": {200, nil}, "other": {403, nil}}}, clock: newClock(), log: &bytes.Buffer{}}
 	a.tokenAuth = newTokenAuth(a.api, slog.New(slog.NewTextHandler(a.log, nil)), a.clock.now)
 	return a
 }
@@ -104,8 +108,8 @@ func TestTokenAuthExpires(t *testing.T) {
 	a := newAuthenticated()
 	a.want(t, "Bearer good", 200, 1)
 	a.want(t, "Bearer other", 403, 2)
-	a.api.set("good", kube.ErrForbidden)
-	a.api.set("other", nil)
+	a.api.set("good", 403, nil)
+	a.api.set("other", 200, nil)
 	a.clock.advance(refusedLife - 1)
 	a.want(t, "Bearer other", 403, 2)
 	a.clock.advance(1)
@@ -120,12 +124,12 @@ func TestTokenAuthExpires(t *testing.T) {
 func TestTokenAuthUndecided(t *testing.T) {
 	t.Parallel()
 	a := newAuthenticated()
-	a.api.set("good", errors.New("token review: the API server answered 500"))
+	a.api.set("good", 0, errors.New("token review: the API server answered 500"))
 	a.want(t, "Bearer good", 503, 1)
 	if !strings.Contains(a.log.String(), "token review: the API server answered 500") || strings.Contains(a.log.String(), "good") {
 		t.Errorf("log %s", a.log)
 	}
-	a.api.set("good", nil)
+	a.api.set("good", 200, nil)
 	a.want(t, "Bearer good", 200, 2)
 }
 
