@@ -413,7 +413,7 @@ func (i *inspection) unanswered(err error) flaw {
 	if i.late(0) {
 		return flaw{err: context.DeadlineExceeded}
 	}
-	i.blame(err)
+	i.notes.blame(err)
 	return flaw{fault: i.orProxy(faultOf(err, i.notes.now().step())), status: proxyStatus(err), err: err}
 }
 

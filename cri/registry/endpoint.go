@@ -134,21 +134,15 @@ func (e Endpoint) Reference(ref reference.Named) reference.Named {
 // name.
 func renamed(ref reference.Named, repository string) reference.Named {
 	registry, _, _ := strings.Cut(ref.Name(), "/")
-	out, err := reference.WithName(registry + "/" + repository)
+	name, err := reference.WithName(registry + "/" + repository)
 	if err != nil {
 		return ref
 	}
-	if t, ok := ref.(reference.Tagged); ok {
-		if tagged, err := reference.WithTag(out, t.Tag()); err == nil {
-			out = tagged
-		}
+	out, err := reference.Parse(name.String() + strings.TrimPrefix(ref.String(), ref.Name()))
+	if named, ok := out.(reference.Named); ok && err == nil {
+		return named
 	}
-	if d, ok := ref.(reference.Digested); ok {
-		if digested, err := reference.WithDigest(out, d.Digest()); err == nil {
-			out = digested
-		}
-	}
-	return out
+	return ref
 }
 
 // Key identifies the request for a reference at this endpoint: endpoints of the same host can

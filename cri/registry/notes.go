@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -137,39 +138,44 @@ func (n *notes) connected(conn net.Conn, aside bool) {
 	n.peer().remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 }
 
-func (n *notes) presented(certs []*x509.Certificate) {
-	if len(certs) == 0 {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.peer().cert, n.peer().alone = certs[0], len(certs) == 1
-}
-
-// verified records until when the verified chains are valid. Go rejects a chain when any of its
-// certificates has expired, including the root, and then uses another one if there is one
-// (crypto/x509, Certificate.Verify).
-func (n *notes) verified(chains [][]*x509.Certificate) {
+// handshake records the certificates of a handshake, and until when the verified chains are
+// valid. Go rejects a chain when any of its certificates has expired, including the root, and
+// then uses another one if there is one (crypto/x509, Certificate.Verify).
+func (n *notes) handshake(state tls.ConnectionState) {
 	var longest time.Time
-	for _, chain := range chains {
+	for _, chain := range state.VerifiedChains {
 		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 		if first.NotAfter.After(longest) {
 			longest = first.NotAfter
 		}
 	}
-	n.expires(longest)
-}
-
-func (n *notes) trustsNamesake() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.peer().namesake = true
+	n.peer().present(state.PeerCertificates...)
+	n.peer().expiry = longest
 }
 
-func (n *notes) expires(at time.Time) {
+// blame records the certificate that an error is about.
+func (n *notes) blame(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.peer().expiry = at
+	p := n.peer()
+	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		p.present(verification.UnverifiedCertificates...)
+	}
+	p.namesake = p.namesake || trustsNamesake(err)
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Cert != nil {
+		p.present(invalid.Cert)
+		if invalid.Reason == x509.Expired {
+			p.expiry = invalid.Cert.NotAfter
+		}
+	}
+}
+
+func (p *peer) present(certs ...*x509.Certificate) {
+	if len(certs) > 0 {
+		p.cert, p.alone = certs[0], len(certs) == 1
+	}
 }
 
 // trace traces one request to the registry; what is the phase under which waiting for the
@@ -179,8 +185,7 @@ func (n *notes) trace(ctx context.Context, what Phase) context.Context {
 		TLSHandshakeStart: func() { n.start(PhaseTLS) },
 		TLSHandshakeDone: func(state tls.ConnectionState, _ error) {
 			n.measure(PhaseTLS)
-			n.presented(state.PeerCertificates)
-			n.verified(state.VerifiedChains)
+			n.handshake(state)
 		},
 		GotConn: func(httptrace.GotConnInfo) { n.start(what) },
 	})

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -364,9 +364,7 @@ func (c *conversation) tokenHeader() http.Header { return c.headerOf(c.endpoint.
 // headerOf is a copy of a header, with our own User-Agent.
 func (c *conversation) headerOf(header credential.Redacted[http.Header]) http.Header {
 	h := http.Header{}
-	for key, values := range header.Reveal() {
-		h[key] = append(h[key], values...)
-	}
+	maps.Copy(h, header.Reveal().Clone())
 	h.Set("User-Agent", userAgent(c.endpoint.Settings.Version))
 	return h
 }
@@ -447,7 +445,7 @@ func (c *conversation) noToken(token *tokenError) {
 	}
 	c.answer.Response.HTML = last.page && status > 0
 	c.answer.Auth.SaysExpired = last.expired && c.answer.Auth.CredentialSent
-	c.blame(token.err)
+	c.notes.blame(token.err)
 	c.answer.Redirects.Hops = c.notes.now().hops
 	c.conclude(PhaseToken, fault, status, token.err)
 }
@@ -463,7 +461,7 @@ func (c *conversation) failed(ctx context.Context, err error) {
 	if c.speaksTLS(ctx, fault) {
 		fault = FaultHTTPSMismatch
 	}
-	c.blame(err)
+	c.notes.blame(err)
 	c.sentTo(c.notes.now().hops)
 	c.compareClocks(ctx, fault)
 	c.conclude(phase, fault, proxyStatus(err), err)
@@ -476,22 +474,6 @@ func (c *conversation) orProxy(fault Fault) Fault {
 		return FaultProxyFailed
 	}
 	return fault
-}
-
-// blame records the certificate that an error is about.
-func (c *conversation) blame(err error) {
-	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		c.notes.presented(verification.UnverifiedCertificates)
-	}
-	if trustsNamesake(err) {
-		c.notes.trustsNamesake()
-	}
-	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Cert != nil {
-		c.notes.presented([]*x509.Certificate{invalid.Cert})
-		if invalid.Reason == x509.Expired {
-			c.notes.expires(invalid.Cert.NotAfter)
-		}
-	}
 }
 
 // conclude fills in the answer's result.
