@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,8 +192,8 @@ func TestCRIONotLoaded(t *testing.T) {
 			dir := "proc/" + strconv.Itoa(pid) + "/"
 			ticks := time.Now().Add(tc.started).Sub(booted) / (10 * time.Millisecond)
 			files[dir+"comm"], files[dir+"status"], files[dir+"cmdline"] = "crio\n", "Uid:\t0\t0\t0\t0\nNSpid:\t77\n", "/usr/bin/crio\x00"
-			files[dir+"stat"] = "77 (crio) S 1 77 77 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 " + strconv.FormatInt(int64(ticks), 10) + " 0 0\n"
-			files["proc/stat"] = "cpu 1\nbtime " + strconv.FormatInt(booted.Unix(), 10) + "\n"
+			files[dir+"stat"] = "77 (crio) S 1 77 77 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 " + strconv.FormatInt(int64(ticks), 10) + strings.Repeat(" 0", 30) + "\n"
+			files["proc/stat"] = "cpu 1 0 0 0 0 0 0 0 0 0\nbtime " + strconv.FormatInt(booted.Unix(), 10) + "\n"
 		} else {
 			files["proc/1/comm"] = "init\n"
 		}

@@ -1,9 +1,10 @@
 package nodeconfig
 
 import (
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/whypull/whypull/cri/hostfs"
 	"github.com/whypull/whypull/cri/systemd"
@@ -17,57 +18,31 @@ type process struct {
 	started     time.Time // zero if there is no such process
 }
 
-// clockTick is the unit of /proc/<pid>/stat on every architecture (proc(5), USER_HZ).
-const clockTick = time.Second / 100
-
 // runtimeProcess looks for the runtime's process.
 func runtimeProcess(host hostfs.FS, opts Options) (out process) {
-	p, pids := runtimes(host, opts)
-	for _, pid := range pids {
-		if environ, err := p.read(pid, "environ"); err == nil && len(out.environment) == 0 {
-			out.environment = parseEnviron(environ)
+	for _, p := range runtimes(host, opts) {
+		if environ, err := p.Environ(); err == nil && len(out.environment) == 0 {
+			out.environment = environmentOf(environ)
 		}
-		args, err := p.args(pid)
-		if started := p.started(pid); err == nil && out.started.IsZero() && !started.IsZero() {
+		args, err := p.CmdLine()
+		if started := startOf(p); err == nil && out.started.IsZero() && !started.IsZero() {
 			out.args, out.started = args, started
 		}
 	}
 	return out
 }
 
-// started returns when a process was started, to the second; the zero time if
-// that cannot be read.
-func (p proc) started(pid int) time.Time {
-	stat, err := p.read(pid, "stat")
+// startOf returns when a process was started; the zero time if that cannot be read.
+func startOf(p procfs.Proc) time.Time {
+	stat, err := p.Stat()
 	if err != nil {
 		return time.Time{}
 	}
-	const place = 19 // starttime, counted from the state, which follows the name
-	fields := strings.Fields(string(stat)[strings.LastIndexByte(string(stat), ')')+1:])
-	if len(fields) <= place {
-		return time.Time{}
-	}
-	ticks, err := strconv.ParseInt(fields[place], 10, 64)
-	booted, ok := p.booted()
-	if err != nil || !ok {
-		return time.Time{}
-	}
-	return booted.Add(time.Duration(ticks) * clockTick)
-}
-
-// booted returns when the machine was started.
-func (p proc) booted() (time.Time, bool) {
-	stat, err := p.fs.ReadStart("/proc/stat", maxEnviron)
+	seconds, err := stat.StartTime()
 	if err != nil {
-		return time.Time{}, false
+		return time.Time{}
 	}
-	for line := range strings.SplitSeq(string(stat), "\n") {
-		if value, ok := strings.CutPrefix(line, "btime "); ok {
-			seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
-			return time.Unix(seconds, 0), err == nil
-		}
-	}
-	return time.Time{}, false
+	return time.UnixMilli(int64(seconds * 1000))
 }
 
 // loadMargin is by how much times of files and of processes may be off.

@@ -154,7 +154,7 @@ func TestDockerFile(t *testing.T) {
 		"elsewhere": {files: map[string]string{dockerUnit: "[Service]\nExecStart=dockerd --config-file /etc/d.json\n", "etc/d.json": insecure}, insecure: true, root: "/mnt/docker"},
 		"invalid":   {files: map[string]string{daemonJSON: "{"}, notice: nodeconfig.Notice{Kind: nodeconfig.NoticeUnreadable, Path: "/" + daemonJSON}, root: "/var/lib/docker"},
 		"of a snap": {
-			files:  with(process(7, "dockerd", "dockerd --config-file=/var/snap/docker/current/config/daemon.json", "A=b"), map[string]string{"proc/7/stat": "7 (dockerd) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 100 0 0\n", "proc/stat": "btime 1\n"}),
+			files:  with(process(7, "dockerd", "dockerd --config-file=/var/snap/docker/current/config/daemon.json", "A=b"), map[string]string{"proc/7/stat": "7 (dockerd) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 9 0 100" + strings.Repeat(" 0", 30) + "\n", "proc/stat": "btime 1\n"}),
 			notice: nodeconfig.Notice{Kind: nodeconfig.NoticeHidden, Path: "/var/snap/docker/current/config/daemon.json"}, root: "/var/lib/docker",
 		},
 	} {

@@ -1,63 +1,55 @@
 package nodeconfig
 
 import (
-	"bytes"
 	"cmp"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
-	"strconv"
+	"sort"
 	"strings"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/hostfs"
 	"github.com/whypull/whypull/cri/systemd"
 )
 
-// maxEnviron is the number of bytes that are read of a process's environment.
-const maxEnviron = 1 << 20
-
-// proc is the proc file system that is mounted at /proc.
-type proc struct{ fs hostfs.FS }
-
-// runtimes returns the processes that may be the runtime, and where: if nothing is
-// mounted at the node's /proc, in that of this process.
-func runtimes(host hostfs.FS, opts Options) (proc, []int) {
-	p := proc{host}
-	pids := p.processes()
-	if len(pids) == 0 {
-		p = proc{hostfs.New("/")}
-		pids = p.processes()
+// runtimes returns the processes that may be the runtime: if nothing is mounted at the
+// node's /proc, of those that this process sees.
+func runtimes(host hostfs.FS, opts Options) []procfs.Proc {
+	all := processes(filepath.Join(host.Root(), "proc"))
+	if len(all) == 0 {
+		all = processes("/proc")
 	}
-	return p, p.candidates(pids, opts)
+	return candidates(all, opts)
 }
 
-// processes returns the process IDs, ascending.
-func (p proc) processes() []int {
-	var pids []int
-	for _, name := range p.fs.List("/proc") {
-		if pid, err := strconv.Atoi(name); err == nil {
-			pids = append(pids, pid)
-		}
+// processes returns the processes of a proc file system by their IDs, ascending.
+func processes(dir string) procfs.Procs {
+	proc, err := procfs.NewFS(dir)
+	if err != nil {
+		return nil
 	}
-	slices.Sort(pids)
-	return pids
+	all, _ := proc.AllProcs() // none then
+	sort.Sort(all)
+	return all
 }
 
 // candidates returns the processes that may be the runtime: those with its name and its
 // configuration file, or a single one with its name. A node can run several containerds,
 // such as Docker's. Since a container can name its process as it likes, only processes of
 // the node's root user count.
-func (p proc) candidates(pids []int, opts Options) []int {
-	var named, configured []int
-	for _, pid := range pids {
-		comm, err := p.read(pid, "comm")
-		if err != nil || strings.TrimSpace(string(comm)) != opts.processName() || !p.isNodes(pid) {
+func candidates(all procfs.Procs, opts Options) []procfs.Proc {
+	var named, configured []procfs.Proc
+	for _, p := range all {
+		if name, err := p.Comm(); err != nil || name != opts.processName() || !isNodes(p) {
 			continue
 		}
-		named = append(named, pid)
-		if opts.isCRIO() || p.configOf(pid) == opts.ConfigFile {
-			configured = append(configured, pid)
+		named = append(named, p)
+		if opts.isCRIO() || configOf(p) == opts.ConfigFile {
+			configured = append(configured, p)
 		}
 	}
 	if len(configured) == 0 && len(named) == 1 {
@@ -69,27 +61,14 @@ func (p proc) candidates(pids []int, opts Options) []int {
 // isNodes reports whether a process is of the node's root user (real and effective) and
 // in the PID namespace of the proc file system, not in a child namespace
 // (proc_pid_status(5), Uid and NSpid).
-func (p proc) isNodes(pid int) bool {
-	status, err := p.read(pid, "status")
-	if err != nil {
-		return false
-	}
-	var root, own bool
-	for line := range strings.SplitSeq(string(status), "\n") {
-		key, value, _ := strings.Cut(line, ":")
-		switch fields := strings.Fields(value); key {
-		case "Uid":
-			root = len(fields) >= 2 && fields[0] == "0" && fields[1] == "0"
-		case "NSpid":
-			own = len(fields) == 1
-		}
-	}
-	return root && own
+func isNodes(p procfs.Proc) bool {
+	status, err := p.NewStatus()
+	return err == nil && status.UIDs[0] == 0 && status.UIDs[1] == 0 && len(status.NSpids) == 1
 }
 
 // configOf returns the configuration file in the command line of a containerd.
-func (p proc) configOf(pid int) string {
-	args, err := p.args(pid)
+func configOf(p procfs.Proc) string {
+	args, err := p.CmdLine()
 	if err != nil {
 		return ""
 	}
@@ -149,23 +128,13 @@ func unitArguments(fs hostfs.FS, unit string) []string {
 	return args
 }
 
-// args returns the command line of a process.
-func (p proc) args(pid int) ([]string, error) {
-	cmdline, err := p.read(pid, "cmdline")
-	return strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00"), err
-}
-
-func (p proc) read(pid int, name string) ([]byte, error) {
-	return p.fs.ReadStart(path.Join("/proc", strconv.Itoa(pid), name), maxEnviron)
-}
-
-// parseEnviron parses /proc/<pid>/environ. Of several variables with the same name the
-// first counts (package syscall, copyenv).
-func parseEnviron(data []byte) systemd.Environment {
+// environmentOf returns the environment of a process. Of several variables with the same
+// name the first counts (package syscall, copyenv).
+func environmentOf(environ []string) systemd.Environment {
 	var env systemd.Environment
 	seen := map[string]bool{}
-	for entry := range bytes.SplitSeq(data, []byte{0}) {
-		name, value, ok := strings.Cut(string(entry), "=")
+	for _, entry := range environ {
+		name, value, ok := strings.Cut(entry, "=")
 		if !ok || seen[name] {
 			continue
 		}
