@@ -38,7 +38,7 @@ func TestPlugin(t *testing.T) {
 		t.Errorf("environment %q, want %q", env, environment)
 	}
 	credentialtest.NeverShows(t, got, "hunter2")
-	want := TokenAttributes{Audience: "corp", AccountNeeded: true, Required: []string{"corp.test/id"}, Optional: []string{"zone"}, CacheType: CacheByToken}
+	want := TokenAttributes{Audience: "corp", RequireAccount: new(true), Required: []string{"corp.test/id"}, Optional: []string{"zone"}, CacheType: CacheByToken}
 	if got, _ := k.Plugin("token"); !reflect.DeepEqual(got.Token, &want) || got.CacheDuration != 0 {
 		t.Errorf("%+v", got)
 	}

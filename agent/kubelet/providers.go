@@ -166,19 +166,11 @@ type providerPlugin struct {
 	MatchImages          []string         `json:"matchImages"`
 	DefaultCacheDuration *metav1.Duration `json:"defaultCacheDuration"`
 	Args                 []string         `json:"args"`
-	Env                  []envVariable    `json:"env"`
-	TokenAttributes      *tokenAttributes `json:"tokenAttributes"`
-}
-
-// tokenAttributes distinguishes what is false and what is missing, which the kubelet refuses.
-type tokenAttributes struct {
-	TokenAttributes
-	RequireAccount *bool `json:"requireServiceAccount"`
-}
-
-type envVariable struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
+	Env                  []struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	} `json:"env"`
+	TokenAttributes *TokenAttributes `json:"tokenAttributes"`
 }
 
 // readPlugins returns all configured plugins. The configuration is a file or, since
@@ -252,22 +244,12 @@ func (p providerPlugin) invalid() bool {
 
 // invalid reports whether the kubelet would refuse the attributes. That of Kubernetes 1.33,
 // where they were new, has no cacheType; since 1.34 it is required.
-func (a *tokenAttributes) invalid() bool {
+func (a *TokenAttributes) invalid() bool {
 	keys := slices.Concat(a.Required, a.Optional)
 	slices.Sort(keys)
 	return a.Audience == "" || !slices.Contains([]string{"", CacheByToken, CacheByAccount}, a.CacheType) ||
 		a.RequireAccount == nil || !*a.RequireAccount && len(a.Required) > 0 ||
 		slices.ContainsFunc(keys, invalidKey) || len(slices.Compact(keys)) < len(a.Required)+len(a.Optional)
-}
-
-// attributes returns the attributes for whoever runs the plugin; nil for none.
-func (a *tokenAttributes) attributes() *TokenAttributes {
-	if a == nil {
-		return nil
-	}
-	out := a.TokenAttributes
-	out.AccountNeeded = a.RequireAccount != nil && *a.RequireAccount
-	return &out
 }
 
 // noAddress reports whether a pattern of images does not parse (ParseSchemelessURL).
@@ -327,8 +309,9 @@ type TokenAttributes struct {
 	// CacheType is what an answer serves for: CacheByToken or CacheByAccount; "" if it is not
 	// said, which a kubelet of 1.33 takes and a newer one refuses.
 	CacheType string `json:"cacheType"`
-	// AccountNeeded reports whether the plugin is not run for pods without an account.
-	AccountNeeded bool `json:"-"`
+	// RequireAccount is whether the plugin is not run for pods without an account; the
+	// kubelet refuses attributes without it.
+	RequireAccount *bool `json:"requireServiceAccount"`
 	// Required are the annotations that an account must have for the plugin to be run;
 	// it gets them and those of Optional.
 	Required []string `json:"requiredServiceAccountAnnotationKeys"`
@@ -355,13 +338,11 @@ func (k *Kubelet) Plugin(name string) (Plugin, bool) {
 	p, s := all[i], k.service()
 	out := Plugin{
 		Name: p.Name, APIVersion: p.APIVersion, Args: credential.Redact(p.Args),
-		Env: credential.Redact(p.environment(s.env)), Token: p.TokenAttributes.attributes(),
+		Env: credential.Redact(p.environment(s.env)), Token: p.TokenAttributes,
+		CacheDuration: p.DefaultCacheDuration.Duration, // each has one (invalid)
 	}
 	if dir := k.pluginDirectory(s); dir != "" {
 		out.Path = path.Join(dir, p.Name)
-	}
-	if p.DefaultCacheDuration != nil {
-		out.CacheDuration = p.DefaultCacheDuration.Duration
 	}
 	return out, true
 }

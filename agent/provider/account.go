@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
@@ -31,7 +33,7 @@ type account struct {
 // (pluginProvider.provide) and which annotation the account lacks.
 func (r *Runner) account(ctx context.Context, t *kubelet.TokenAttributes, f diagnosis.Failure) (_ *account, why diagnosis.ProviderRun, lacks string) {
 	switch {
-	case t == nil, f.ServiceAccount == "" && !t.AccountNeeded:
+	case t == nil, f.ServiceAccount == "" && !ptr.Deref(t.RequireAccount, false):
 		return nil, "", ""
 	case f.ServiceAccount == "":
 		return nil, diagnosis.ProviderNoAccount, ""

@@ -94,7 +94,7 @@ func TestToken(t *testing.T) {
 		"annotations":             {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, Required: []string{"corp/id"}, Optional: []string{"zone", "absent"}}, "builder", nil, diagnosis.ProviderGave, "", `{"corp/id":"7","zone":"north"}`, 1},
 		"none are named":          {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", nil, diagnosis.ProviderGave, "", "null", 1},
 		"optional ones missing":   {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, Optional: []string{"zone"}}, "plain", nil, diagnosis.ProviderGave, "", "null", 1},
-		"required ones missing":   {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, AccountNeeded: true, Required: []string{"corp/id"}}, "plain", nil, diagnosis.ProviderNoAnnotation, "corp/id", "", 0},
+		"required ones missing":   {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, RequireAccount: new(true), Required: []string{"corp/id"}}, "plain", nil, diagnosis.ProviderNoAnnotation, "corp/id", "", 0},
 		"a cache of no type":      {"account:" + mine, kubelet.TokenAttributes{}, "builder", nil, diagnosis.ProviderWantsToken, "", "", 0},
 		"no such account":         {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "gone", nil, diagnosis.ProviderAccountMissing, "", "", 0},
 		"account not allowed":     {"account:" + mine, kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount}, "builder", func(a *fakeAccounts) { a.accountErr = kube.ErrTokenAccess }, diagnosis.ProviderWantsToken, "", "", 0},

@@ -442,7 +442,7 @@ func TestNotRun(t *testing.T) {
 		"no interpreter":  {func(p *kubelet.Plugin) { p.Path = file("script", "#!/no/such/shell\n", 0o700) }, "", diagnosis.ProviderDependent},
 		"a token":         {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount} }, "default", diagnosis.ProviderWantsToken},
 		"no account": {func(p *kubelet.Plugin) {
-			p.Token = &kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, AccountNeeded: true}
+			p.Token = &kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount, RequireAccount: new(true)}
 		}, "", diagnosis.ProviderNoAccount},
 		"a token, no need": {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{CacheType: kubelet.CacheByAccount} }, "", diagnosis.ProviderGave},
 		"no token":         {func(*kubelet.Plugin) {}, "default", diagnosis.ProviderGave},
