@@ -131,15 +131,9 @@ func (i sandboxInfo) dns() DNS {
 	}
 }
 
-// entries returns the valid entries, at most maxDNSEntries.
+// entries returns the valid ones of the first maxDNSEntries.
 func entries(all []string, valid func(string) bool) []string {
-	var out []string
-	for _, e := range all[:min(len(all), maxDNSEntries)] {
-		if valid(e) {
-			out = append(out, e)
-		}
-	}
-	return out
+	return slices.DeleteFunc(all[:min(len(all), maxDNSEntries)], func(e string) bool { return !valid(e) })
 }
 
 func isAddress(s string) bool {
