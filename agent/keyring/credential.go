@@ -88,7 +88,7 @@ func (c *Credential) judge(now time.Time) {
 		c.Validity = state(c.Expires, now, diagnosis.ValidityGood, diagnosis.ValidityExpired)
 		return
 	}
-	c.Lifetime = lifetime(username)
+	c.Lifetime = lifetimes[username]
 	if c.Lifetime > 0 && !c.Changed.IsZero() {
 		c.Validity = state(c.Changed.Add(c.Lifetime), now, diagnosis.ValidityUnknown, diagnosis.ValidityOutlived)
 	}
@@ -116,20 +116,13 @@ func state(end, now time.Time, before, after diagnosis.Validity) diagnosis.Valid
 	}
 }
 
-// lifetime returns the documented lifetime of tokens with this user name: Google's
-// OAuth2 access tokens, Amazon ECR's authorization tokens, and the refresh tokens of
-// Azure Container Registry; 0 for other user names.
-func lifetime(username string) time.Duration {
-	switch username {
-	case "oauth2accesstoken":
-		return time.Hour
-	case "AWS":
-		return 12 * time.Hour
-	case "00000000-0000-0000-0000-000000000000":
-		return 3 * time.Hour
-	default:
-		return 0
-	}
+// lifetimes are the documented lifetimes of tokens by their user names: Google's OAuth2
+// access tokens, Amazon ECR's authorization tokens, and the refresh tokens of Azure
+// Container Registry.
+var lifetimes = map[string]time.Duration{ //nolint:gochecknoglobals // never written
+	"oauth2accesstoken":                    time.Hour,
+	"AWS":                                  12 * time.Hour,
+	"00000000-0000-0000-0000-000000000000": 3 * time.Hour,
 }
 
 // expiry returns the expiry time in a password; zero if it has none. Signatures are
