@@ -3,8 +3,6 @@ package nodeconfig
 import (
 	"cmp"
 	"path"
-
-	"github.com/pelletier/go-toml/v2"
 )
 
 // Storage is where the runtime stores images, as paths on the node.
@@ -43,20 +41,14 @@ func (c *Config) graphRoot() string {
 		return path.Clean(c.crioRoot)
 	}
 	// The first that exists counts. Drop-ins are not read.
-	for _, name := range []string{"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"} {
-		data, err := c.fs.ReadFile(name, maxConfigFile)
-		if err != nil {
-			continue
-		}
-		var file struct {
-			Storage struct {
-				GraphRoot string `toml:"graphroot"`
-			} `toml:"storage"`
-		}
-		if err := toml.Unmarshal(data, &file); err == nil && path.IsAbs(file.Storage.GraphRoot) {
-			return path.Clean(file.Storage.GraphRoot)
-		}
-		break
+	name := c.fs.First("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
+	var file struct {
+		Storage struct {
+			GraphRoot string `toml:"graphroot"`
+		} `toml:"storage"`
+	}
+	if readTOML(c.fs, name, &file) == nil && path.IsAbs(file.Storage.GraphRoot) {
+		return path.Clean(file.Storage.GraphRoot)
 	}
 	return defaultGraphRoot
 }
