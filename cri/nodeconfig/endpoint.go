@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
@@ -156,11 +157,11 @@ func (c *Config) applyHostsFile(endpoints []registry.Endpoint, hidden []hiddenFi
 			}
 		}
 		t := tables[name]
-		if t.dialTimeout > 0 && t.dialTimeout < c.opts.Timeouts.Connect {
-			e.Settings.Timeouts.Connect = t.dialTimeout
+		if timeout, _ := time.ParseDuration(t.DialTimeout); timeout > 0 && timeout < c.opts.Timeouts.Connect {
+			e.Settings.Timeouts.Connect = timeout
 		}
 		if c.rewrites() {
-			e.Settings.Rewrite = rewritten(t.rewrites)
+			e.Settings.Rewrite = rewriting(t.Rewrite)
 		}
 	}
 	for _, h := range hidden {
@@ -257,14 +258,10 @@ func (c *Config) fileNotices(dir string, invalid error) []Notice {
 		}
 		return []Notice{n}
 	}
-	misnamed := path.Join(dir, "host.toml")
-	if there, err := c.fs.Exists(misnamed); err != nil || !there {
-		return nil
+	if misnamed := path.Join(dir, "host.toml"); c.fs.IsFile(misnamed) && !c.fs.IsFile(file) {
+		return []Notice{{Kind: NoticeHostsMisnamed, Path: misnamed}}
 	}
-	if there, err := c.fs.Exists(file); err != nil || there {
-		return nil
-	}
-	return []Notice{{Kind: NoticeHostsMisnamed, Path: misnamed}}
+	return nil
 }
 
 // clients collects the transports that containerd makes, before it wraps them, and

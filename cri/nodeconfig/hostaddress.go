@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -18,10 +17,10 @@ import (
 // hostTable is what hosts.toml says of one host beside what containerd's package
 // hands on.
 type hostTable struct {
-	line        int  // of the table, or of the key "server"
-	override    bool // override_path is set
-	dialTimeout time.Duration
-	rewrites    []rewriteRule
+	Override    bool              `toml:"override_path"`
+	DialTimeout string            `toml:"dial_timeout"`
+	Rewrite     map[string]string `toml:"rewrite"` // of k3s and RKE2
+	line        int               // of the table, or of the key "server"; 0 if there is none
 }
 
 // tableName returns the name of an endpoint's table. The last endpoint is the server's.
@@ -32,48 +31,24 @@ func tableName(endpoints []registry.Endpoint, i int) string {
 	return endpoints[i].Host
 }
 
-// rewriteRule is a row of a table "rewrite", which containerd as k3s and RKE2
-// build it knows: the first that changes the repository replaces it.
-type rewriteRule struct {
-	pattern     *regexp.Regexp
-	replacement string
-}
-
 // hostTables reads the tables of a hosts.toml by host[:port]; the server's is
 // under "". A document that does not parse has none.
 func hostTables(doc []byte) map[string]hostTable {
-	type host struct {
-		Override    bool              `toml:"override_path"`
-		DialTimeout string            `toml:"dial_timeout"`
-		Rewrite     map[string]string `toml:"rewrite"`
-	}
 	var file struct {
-		host
-		Hosts map[string]host `toml:"host"`
+		hostTable
+		Hosts map[string]hostTable `toml:"host"`
 	}
 	if err := toml.Unmarshal(doc, &file); err != nil {
 		return nil
 	}
-	lines, out := hostLines(doc), map[string]hostTable{}
-	add := func(name string, h host) {
-		timeout, _ := time.ParseDuration(h.DialTimeout)
-		out[name] = hostTable{lines[name], h.Override, timeout, rewriteRules(h.Rewrite)}
+	out := map[string]hostTable{"": file.hostTable}
+	for address, t := range file.Hosts {
+		out[urlHost(address)] = t
 	}
-	add("", file.host)
-	for address, h := range file.Hosts {
-		add(urlHost(address), h)
-	}
-	return out
-}
-
-// rewriteRules leaves out patterns that do not compile, as the runtime does. It
-// takes the others in no order of its own.
-func rewriteRules(table map[string]string) []rewriteRule {
-	var out []rewriteRule
-	for _, pattern := range slices.Sorted(maps.Keys(table)) {
-		if compiled, err := regexp.Compile(pattern); err == nil {
-			out = append(out, rewriteRule{compiled, table[pattern]})
-		}
+	lines := hostLines(doc)
+	for name, t := range out {
+		t.line = lines[name]
+		out[name] = t
 	}
 	return out
 }
@@ -116,9 +91,9 @@ func addressNotices(host, file string, endpoints []registry.Endpoint, tables map
 		switch {
 		case host == "docker.io" && isWebSite(e.Host):
 			n.Kind = NoticeWebSite
-		case !t.override && strings.HasPrefix(e.Settings.Path, "/v2/") && strings.HasSuffix(e.Settings.Path, "/v2"):
+		case !t.Override && strings.HasPrefix(e.Settings.Path, "/v2/") && strings.HasSuffix(e.Settings.Path, "/v2"):
 			n.Kind = NoticePathDoubled
-		case t.override && lacksVersion(e.Settings.Path):
+		case t.Override && lacksVersion(e.Settings.Path):
 			n.Kind = NoticePathWithoutVersion
 		default:
 			continue
@@ -146,14 +121,22 @@ func (c *Config) rewrites() bool {
 	return c.opts.RuntimeVersion == "" || ofRancher(c.opts.RuntimeVersion)
 }
 
-// rewritten returns what the rules make of repositories; nil where there are none.
-func rewritten(rules []rewriteRule) func(string) string {
+// rewriting returns what a table "rewrite" makes of repositories; nil where it has no
+// rules. The first that changes the repository replaces it. The runtime leaves out patterns
+// that do not compile, and takes the others in no order of its own.
+func rewriting(table map[string]string) func(string) string {
+	var rules []func(string) string
+	for _, pattern := range slices.Sorted(maps.Keys(table)) {
+		if compiled, err := regexp.Compile(pattern); err == nil {
+			rules = append(rules, func(repository string) string { return compiled.ReplaceAllString(repository, table[pattern]) })
+		}
+	}
 	if len(rules) == 0 {
 		return nil
 	}
 	return func(repository string) string {
-		for _, r := range rules {
-			if changed := r.pattern.ReplaceAllString(repository, r.replacement); changed != repository {
+		for _, rule := range rules {
+			if changed := rule(repository); changed != repository {
 				return changed
 			}
 		}

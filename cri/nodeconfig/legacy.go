@@ -133,7 +133,7 @@ func (c *Config) legacyEndpoints(_ context.Context, host string) ([]registry.End
 			notices = append(notices, Notice{Kind: NoticePathWithoutVersion, Path: c.settings.file, Endpoint: e.String()})
 		}
 		if c.rewrites() { // also for the registry itself
-			e.Settings.Rewrite = rewritten(rewriteRules(c.settings.registry.Reveal().Mirrors.of(host).Rewrite))
+			e.Settings.Rewrite = rewriting(c.settings.registry.Reveal().Mirrors.of(host).Rewrite)
 		}
 		endpoints, notices = append(endpoints, e), append(notices, hidden...)
 	}
