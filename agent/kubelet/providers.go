@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -134,17 +135,14 @@ var wellKnownProviders = []struct{ config, dir string }{ //nolint:gochecknogloba
 // commandLine returns a running kubelet's command line, if the node's processes
 // are visible.
 func (k *Kubelet) commandLine() (string, bool) {
-	for _, pid := range k.host.List("/proc") {
-		if strings.Trim(pid, "0123456789") != "" {
-			continue
-		}
-		f, _, err := k.read("/proc/" + pid + "/cmdline")
-		if err != nil {
-			continue
-		}
-		program, _, _ := strings.Cut(string(f.Data), "\x00")
-		if filepath.Base(program) == "kubelet" {
-			return strings.ReplaceAll(string(f.Data), "\x00", " "), true
+	proc, err := procfs.NewFS(filepath.Join(k.host.Root(), "proc"))
+	if err != nil {
+		return "", false
+	}
+	all, _ := proc.AllProcs() // none then
+	for _, p := range all {
+		if args, err := p.CmdLine(); err == nil && len(args) > 0 && path.Base(args[0]) == "kubelet" {
+			return strings.Join(args, " "), true
 		}
 	}
 	return "", false
