@@ -126,12 +126,13 @@ func (c *Config) unboundedCertificate(nodeDir string, doc []byte) error {
 		}
 	}
 	for _, name := range names {
-		_, err := c.fs.ReadFile(name, maxConfigFile)
-		switch err = unbounded(err); {
-		case errors.Is(err, hostfs.ErrNotRegular):
-			return &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(nodeDir, hostsFile)}, err}
-		case err != nil:
-			return err
+		info, err := c.fs.Stat(name)
+		switch {
+		case err != nil: // containerd's package gets the same error, or does not read it
+		case !info.Mode().IsRegular():
+			return &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(nodeDir, hostsFile)}, hostfs.ErrNotRegular}
+		case info.Size() > maxConfigFile:
+			return &os.PathError{Op: "read", Path: name, Err: hostfs.ErrTooLarge}
 		}
 	}
 	return nil
