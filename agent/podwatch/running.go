@@ -138,16 +138,13 @@ func startable(pod *corev1.Pod) []diagnosis.Failure {
 		if v == nil {
 			continue
 		}
-		if f := ofVolume(*base, v.Volume, v.image); !slices.ContainsFunc(all, failingWith(f)) && outcomeOf(s, f) == recovered {
+		f := ofVolume(*base, v.Volume, v.image)
+		fails := func(c container) bool { return concerns(c, f) && c.failing() }
+		if !slices.ContainsFunc(all, fails) && outcomeOf(s, f) == recovered {
 			add(f)
 		}
 	}
 	return out
-}
-
-// failingWith returns whether a container fails that an image volume concerns.
-func failingWith(f diagnosis.Failure) func(container) bool {
-	return func(c container) bool { return concerns(c, f) && c.failing() }
 }
 
 // Store receives pods. It keeps none of them.

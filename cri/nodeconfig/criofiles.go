@@ -1,6 +1,9 @@
 package nodeconfig
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // The places of CRI-O's files are those of its image library: up to CRI-O 1.37
 // that is go.podman.io/image 5.38 or older, which knows the home of root and not
@@ -64,8 +67,8 @@ func (c *Config) registriesInOrder() []string {
 	if byName {
 		return append(files, c.fs.DropIns(dirs, []string{""})...)
 	}
-	for i := range dirs {
-		files = append(files, c.fs.DropIns(dirs[len(dirs)-1-i:len(dirs)-i], []string{""})...)
+	for _, dir := range slices.Backward(dirs) {
+		files = append(files, c.fs.DropIns([]string{dir}, []string{""})...)
 	}
 	return files
 }

@@ -225,21 +225,16 @@ func (i *inspection) topOf(r reply) (document, bool) {
 	}
 	d, f := i.verified(r, want...)
 	if f.found() {
-		i.answer.Content.Blob = i.blamed(d.digest)
+		i.answer.Content.Blob = d.digest.String()
+		if i.digested {
+			i.answer.Content.Blob = i.object
+		}
 		i.verdict(PhaseManifest, f)
 		return d, false
 	}
 	i.answer.Content.Digest = d.digest.String()
 	i.begun = i.conversation
 	return d, true
-}
-
-// blamed returns the digest of a faulty manifest, if it was requested by digest.
-func (i *inspection) blamed(d digest.Digest) string {
-	if i.digested {
-		return i.object
-	}
-	return d.String()
 }
 
 // verified checks a manifest as the runtime does: its digest against those wanted and the
