@@ -21,7 +21,7 @@ const (
 // guard ends a pull that blocks the kubelet's downloads or makes no progress.
 type guard struct {
 	p     *Puller
-	yield func(context.Context) bool
+	yield func(context.Context) bool // nil: nobody waits
 	// before holds what the kubelet's pulls had left unfinished before this
 	// pull started: partial blobs of a failed pull are kept for a while.
 	before map[string]int64
@@ -33,9 +33,6 @@ type guard struct {
 // must give way already.
 func (p *Puller) guard(ctx context.Context, t target) (g *guard, busy bool, err error) {
 	g = &guard{p: p, yield: t.Yield, moved: time.Now()}
-	if g.yield == nil {
-		g.yield = func(context.Context) bool { return false }
-	}
 	if g.before, err = p.unfinished(ctx, kubeletNamespace); err != nil {
 		return nil, false, err
 	}
@@ -93,7 +90,7 @@ func (g *guard) kubeletPulls(ctx context.Context) (bool, error) {
 			return true, nil
 		}
 	}
-	return g.yield(ctx), nil
+	return g.yield != nil && g.yield(ctx), nil
 }
 
 // expired reports whether an expiry has passed. One that does not parse has

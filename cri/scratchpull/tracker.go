@@ -27,7 +27,7 @@ const (
 // (core/transfer/local: pull, ProgressTracker).
 type tracker struct {
 	// manifest reads a manifest that the runtime has; progress is
-	// Request.Progress.
+	// Request.Progress, which may be nil.
 	manifest func(digest.Digest, int64) ([]byte, error)
 	progress func(Blob)
 
@@ -41,20 +41,14 @@ type tracker struct {
 }
 
 func newTracker(manifest func(digest.Digest, int64) ([]byte, error), progress func(Blob)) *tracker {
-	if progress == nil {
-		progress = func(Blob) {}
-	}
 	return &tracker{manifest: manifest, progress: progress,
 		blobs: map[digest.Digest]*Blob{}, sizes: map[digest.Digest]int64{}, seen: map[digest.Digest]bool{}}
 }
 
 // event handles one event. Events come one at a time.
 func (t *tracker) event(e transfer.Progress) {
-	b, known, changed := t.record(e)
-	if !known {
-		return
-	}
-	if changed {
+	b, changed := t.record(e)
+	if changed && t.progress != nil {
 		t.progress(b)
 	}
 	if !changed || !b.Done || b.Kind != "manifest" {
@@ -65,19 +59,19 @@ func (t *tracker) event(e transfer.Progress) {
 	}
 }
 
-// record records an event. It returns the blob that it is about, if any, and
-// whether anything is new.
-func (t *tracker) record(e transfer.Progress) (b Blob, known, changed bool) {
+// record records an event. It returns the blob that it is about, and whether anything is
+// new of one.
+func (t *tracker) record(e transfer.Progress) (b Blob, changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begun = true
 	kind, d, ok := blobOf(e.Name)
 	if !ok {
-		return Blob{}, false, false
+		return Blob{}, false
 	}
 	blob := t.blob(kind, d, e.Total)
 	if blob == nil {
-		return Blob{}, false, false
+		return Blob{}, false
 	}
 	before := *blob
 	switch e.Event {
@@ -87,7 +81,7 @@ func (t *tracker) record(e transfer.Progress) (b Blob, known, changed bool) {
 	case "complete", "already exists", "extracting", "extracted":
 		blob.Fetched, blob.Done = blob.Size, true
 	}
-	return *blob, true, *blob != before || e.Event == "waiting"
+	return *blob, *blob != before || e.Event == "waiting"
 }
 
 // blob returns the blob of a digest; nil if there are too many.
