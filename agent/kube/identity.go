@@ -135,22 +135,12 @@ func worked(by Access, err error) bool {
 // It is safe for concurrent use.
 type choice struct {
 	log    *slog.Logger
-	report func(secrets Access)
+	report func(secrets Access) // may be nil
 
 	mu            sync.Mutex
 	pods, secrets Access
 	read          bool // a secret has been read or refused
 	problem       string
-}
-
-func newChoice(o Options) *choice {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Chosen == nil {
-		o.Chosen = func(Access) {}
-	}
-	return &choice{log: o.Log, report: o.Chosen}
 }
 
 // answered records how the API server answered a read.
@@ -216,7 +206,9 @@ func (ch *choice) set(secrets Access) {
 	}
 	ch.secrets = secrets
 	ch.log.Info("secret access", "mode", string(secrets))
-	ch.report(secrets)
+	if ch.report != nil {
+		ch.report(secrets)
+	}
 }
 
 // explain logs why the kubelet's certificate is not used, if it would be.

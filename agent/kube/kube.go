@@ -123,7 +123,7 @@ type Options struct {
 // New returns a client for the node. It makes no request yet.
 func New(cfg *rest.Config, o Options) (*Client, error) {
 	c := &Client{node: o.Node, access: o.Access, lag: authorizerLag,
-		choice:       newChoice(o),
+		choice:       &choice{log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), report: o.Chosen},
 		reading:      newImpersonation(),
 		watching:     newImpersonation(),
 		opening:      newFairLimiter(watchRate, watchBurst),
