@@ -17,21 +17,21 @@ func Detail(f Failure, e *Evidence) string {
 	if e.Reason != "" {
 		return f.reasonDetail(e)
 	}
-	switch b := e.Body.(type) {
-	case *MessageFacts:
-		return f.messageDetail(b)
-	case *ImageFacts:
-		return f.imageDetail(e, b)
-	case *CredentialFacts:
-		return f.credentialDetail(e, b)
-	case *DNSFacts:
-		return f.dnsDetail(e, b)
-	case *RegistryFacts:
-		return f.registryDetail(e, b)
-	case *PullFacts:
-		return f.pullDetail(e, b)
+	switch {
+	case e.Check == CheckImage:
+		return f.imageDetail(e, e.Image())
+	case e.Check == CheckCredentials:
+		return f.credentialDetail(e, e.Credentials())
+	case e.Check == CheckRegistry && (e.Body != nil || e.Fault != ""):
+		return f.registryDetail(e, e.Registry())
+	case e.Body == nil: // the others need facts
+		return ""
+	case e.Check == CheckMessage:
+		return f.messageDetail(e.Message())
+	case e.Check == CheckPull:
+		return f.pullDetail(e, e.Pull())
 	}
-	return f.bareDetail(e)
+	return f.dnsDetail(e, e.DNS())
 }
 
 // lostDetail returns the sentence of a check that cannot be made any more.
@@ -55,22 +55,6 @@ func (f Failure) reasonDetail(e *Evidence) string {
 		"{secret}", c.Secret, "{file}", c.File, "{provider}", c.Provider, "{pattern}", c.Pattern, "{host}", d.Host, "{why}", d.Why,
 		"{endpoint}", e.Endpoint.URL, "{with}", e.Registry().Credential.with(),
 	).Replace(string(e.Reason))
-}
-
-// bareDetail returns the sentence of evidence without a body.
-func (f Failure) bareDetail(e *Evidence) string {
-	switch e.Check {
-	case CheckImage:
-		return f.imageDetail(e, &noImage)
-	case CheckCredentials:
-		return f.credentialDetail(e, &noCredentials)
-	case CheckRegistry:
-		if e.Fault != "" {
-			return f.registryDetail(e, &noRegistry)
-		}
-	case CheckMessage, CheckNodeDNS, CheckPodDNS, CheckPull:
-	}
-	return ""
 }
 
 func (f Failure) messageDetail(m *MessageFacts) string {

@@ -80,16 +80,11 @@ func (x *facts) noted(c Check, faults ...Fault) (*Evidence, bool) {
 func (x *facts) message() *MessageFacts { return x.text().Message() }
 
 func (x *facts) text() *Evidence {
-	first := &none
-	for _, e := range x.of(CheckMessage) {
-		if e.ran() && supported(e.Message().Cause) {
-			return e
-		}
-		if first == &none && e.ran() {
-			first = e
-		}
+	if e, ok := find(x.of(CheckMessage), func(e *Evidence) bool { return e.ran() && supported(e.Message().Cause) }); ok {
+		return e
 	}
-	return first
+	e, _ := find(x.of(CheckMessage), (*Evidence).ran)
+	return e
 }
 
 // intentUnrecorded reports whether the kubelet could not record that it begins the

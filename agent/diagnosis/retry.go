@@ -1,6 +1,9 @@
 package diagnosis
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // WantsRetry reports whether the pull, tried again, can add to what is known: the
 // checks leave the cause open or contradict the runtime, or the failure came
@@ -49,10 +52,7 @@ func (x *facts) mostTelling(failed []*Evidence) Cause {
 // telling is how far an attempt came.
 func (x *facts) telling(e *Evidence) int {
 	const others = 100
-	if rank := x.row(e.Retry().Cause).Rank; rank > 0 {
-		return rank
-	}
-	return others
+	return cmp.Or(x.row(e.Retry().Cause).Rank, others)
 }
 
 // refutes reports whether a pull tried again which passes speaks against a cause.

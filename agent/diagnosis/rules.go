@@ -179,11 +179,8 @@ func unansweredUnderCRIO(x *facts, _ Cause) Confidence {
 // that it does.
 func diskFull(x *facts, cause Cause) Confidence {
 	full := filter(x.of(CheckPull), func(e *Evidence) bool { return e.failed() && e.Fault == FaultDiskFull })
-	if slices.ContainsFunc(full, func(e *Evidence) bool { return !e.Disk().Estimated }) {
-		return x.agreed(cause)
-	}
 	if len(full) > 0 {
-		return weaker(Likely, x.agreed(cause))
+		return likelyIf(!slices.ContainsFunc(full, func(e *Evidence) bool { return !e.Disk().Estimated }), x.agreed(cause))
 	}
 	_, ok := x.noted(CheckPull, FaultDiskFull)
 	return confidenceIf(ok && x.reading() == DiskFull, Likely)
@@ -194,13 +191,7 @@ func diskFull(x *facts, cause Cause) Confidence {
 // another, gives no answer.
 func endpointMisconfigured(x *facts, cause Cause) Confidence {
 	e, ok := x.misconfigured()
-	if !ok || x.works() {
-		return ""
-	}
-	if e.Config().Problem == ConfigWebSite {
-		return x.agreed(cause)
-	}
-	return Likely
+	return likelyIf(e.Config().Problem != ConfigWebSite, x.agreedIf(ok && !x.works(), cause))
 }
 
 // configByText: the runtime's text speaks of the node's own configuration, of which
@@ -306,11 +297,8 @@ func configWithoutEffect(x *facts, _ Cause) Confidence {
 	if !slices.ContainsFunc(x.of(CheckRegistry), func(e *Evidence) bool { return e.Endpoint.URL != "" }) {
 		return Likely // it leaves no endpoint to ask
 	}
-	if _, ok := x.atOrigin(FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable); !ok &&
-		!x.has(CheckNodeDNS, FaultNameNotFound, FaultDNSFailure) {
-		return ""
-	}
-	return Likely
+	_, cut := x.atOrigin(FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable)
+	return confidenceIf(cut || x.has(CheckNodeDNS, FaultNameNotFound, FaultDNSFailure), Likely)
 }
 
 // perRegistry reports whether a file is about one registry, so that the runtime
@@ -341,11 +329,7 @@ func pageOfTokenServer(x *facts, cause Cause) Confidence {
 // credentials. What it issues to anyone it may only mean to be of no use.
 func tokenRejected(x *facts, cause Cause) Confidence {
 	e, ok := x.rejectedToken()
-	c := x.agreedIf(ok && !x.works(), cause)
-	if e.Registry().Credential == nil {
-		return weaker(Likely, c)
-	}
-	return c
+	return likelyIf(e.Registry().Credential == nil, x.agreedIf(ok && !x.works(), cause))
 }
 
 // pageNotFound: a web server's page that says that there is nothing. Whether it
@@ -397,13 +381,7 @@ func (x *facts) showsMirror() bool {
 func mirrorReplaces(x *facts, cause Cause) Confidence {
 	bad := x.unusable()
 	own := func(e *Evidence) bool { return e.Registry().Content && e.failed() }
-	if len(bad) == 0 || slices.ContainsFunc(x.origin(), own) {
-		return ""
-	}
-	if slices.ContainsFunc(bad, x.tooSlow) {
-		return Likely
-	}
-	return x.agreed(cause)
+	return likelyIf(slices.ContainsFunc(bad, x.tooSlow), x.agreedIf(len(bad) > 0 && !slices.ContainsFunc(x.origin(), own), cause))
 }
 
 // unusable are the mirrors' answers that the runtime takes for the image's, and
@@ -680,12 +658,7 @@ func providerRan(x *facts, _ Cause) Confidence {
 // unlessUntried makes a verdict on credentials Likely at most if the kubelet would
 // try credentials that whypull has not tried.
 func unlessUntried(when condition) condition {
-	return func(x *facts, cause Cause) Confidence {
-		if c := when(x, cause); !x.untried() || c == "" {
-			return c
-		}
-		return Likely
-	}
+	return func(x *facts, cause Cause) Confidence { return likelyIf(x.untried(), when(x, cause)) }
 }
 
 // limitedForOthers: whypull leaves the registry alone since it limits somebody
@@ -785,13 +758,7 @@ func secretsUnreadAndTextSays(x *facts, cause Cause) Confidence {
 // mirrorsAskedAlone: the node uses mirrors instead of the upstream registry, and they
 // fail.
 func mirrorsAskedAlone(x *facts, cause Cause) Confidence {
-	if x.works() || len(x.mirrors()) == 0 || !x.replaced() {
-		return ""
-	}
-	if slices.ContainsFunc(x.mirrors(), x.tooSlow) {
-		return Likely
-	}
-	return x.agreed(cause)
+	return likelyIf(slices.ContainsFunc(x.mirrors(), x.tooSlow), x.agreedIf(!x.works() && len(x.mirrors()) > 0 && x.replaced(), cause))
 }
 
 // everyCheckPasses applies when the kubelet's attempt would succeed now and the text
