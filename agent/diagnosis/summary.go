@@ -75,9 +75,32 @@ func trustSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string { return x.withUnused(detailSummary(fault)(x), ConfigOfTrust) }
 }
 
-// connectionSummary is detailSummary with what is known of the pod's own network.
+// connectionSummary is detailSummary with what the pod can do and the node cannot.
 func connectionSummary(fault Fault) func(*facts) string {
-	return func(x *facts) string { return x.onlyNode(fault) }
+	return func(x *facts) string {
+		e, _ := x.atOrigin(fault)
+		s := x.detail(e)
+		if s == "" {
+			return ""
+		}
+		connected := e.Registry().Phase.connected() || x.elsewhere() != "" // or it is another host
+		s = x.withUnused(s, ConfigOfWay)
+		if x.onlyIPv6() {
+			s += "; its name has only IPv6 addresses"
+		}
+		stale, there := x.fromHostsFile(), "to it"
+		if stale {
+			s += "; the address is from the node's hosts file"
+		}
+		if e, ok := x.pod(); ok && (e.DNS().Compared == ComparedOther || stale) {
+			s += fmt.Sprintf("; the pod's DNS resolves it to %s", list(e.DNS().Addresses))
+			there = "there"
+		}
+		if x.podReaches() && !connected {
+			s += "; the pod can connect " + there
+		}
+		return s
+	}
 }
 
 // timeoutSummary is connectionSummary for what may only be slow.
@@ -228,33 +251,6 @@ func (x *facts) inPod() string {
 	case "", ComparedSame, ComparedOther, ComparedOnlyNode:
 	}
 	return ""
-}
-
-// onlyNode returns the sentence of the decisive evidence with what the pod can do and the
-// node cannot.
-func (x *facts) onlyNode(fault Fault) string {
-	e, _ := x.atOrigin(fault)
-	s := x.detail(e)
-	if s == "" {
-		return ""
-	}
-	connected := e.Registry().Phase.connected() || x.elsewhere() != "" // or it is another host
-	s = x.withUnused(s, ConfigOfWay)
-	if x.onlyIPv6() {
-		s += "; its name has only IPv6 addresses"
-	}
-	stale, there := x.fromHostsFile(), "to it"
-	if stale {
-		s += "; the address is from the node's hosts file"
-	}
-	if e, ok := x.pod(); ok && (e.DNS().Compared == ComparedOther || stale) {
-		s += fmt.Sprintf("; the pod's DNS resolves it to %s", list(e.DNS().Addresses))
-		there = "there"
-	}
-	if x.podReaches() && !connected {
-		s += "; the pod can connect " + there
-	}
-	return s
 }
 
 func runtimeSummary(x *facts) string {

@@ -17,10 +17,10 @@ func Read(reason, text string) *diagnosis.MessageFacts {
 	reason, text = bound(reason), bound(text)
 	facts := read(reason, text)
 	facts.Text = diagnosis.Clip(Redact(diagnosis.Printable(tidy(text))), maxText)
-	facts.AfterManifest = afterManifest(facts.Text)
+	facts.AfterManifest = saysAny(facts.Text, afterManifest)
 	facts.FullStore = fullStore(facts.Text)
 	facts.RuntimeHelper = facts.Cause == diagnosis.CredentialProviderFailed && indexFold(facts.Text, "getting username and password") >= 0
-	facts.Undecrypted = facts.Cause == diagnosis.UnsupportedFormat && hasUndecrypted(facts.Text)
+	facts.Undecrypted = facts.Cause == diagnosis.UnsupportedFormat && saysAny(facts.Text, undecryptedWords)
 	facts.IntentUnrecorded = strings.Contains(text, "record image pull intent")
 	return &facts
 }
@@ -44,26 +44,24 @@ func read(reason, message string) diagnosis.MessageFacts {
 	return r.MessageFacts
 }
 
-// afterManifest reports whether a runtime got past the manifest before it failed:
-// these words are containerd's and containers/image's for copying and unpacking
-// blobs.
-func afterManifest(text string) bool {
-	return slices.ContainsFunc(afterManifestWords, func(words string) bool { return indexFold(text, words) >= 0 })
+// saysAny reports whether a text has one of these words, regardless of case.
+func saysAny(text string, all []string) bool {
+	return slices.ContainsFunc(all, func(words string) bool { return indexFold(text, words) >= 0 })
 }
 
+// afterManifest are the words of containerd and containers/image for copying and
+// unpacking blobs: the runtime got past the manifest before it failed.
+//
 //nolint:gochecknoglobals // never written
-var afterManifestWords = []string{
+var afterManifest = []string{
 	"failed to copy", "httpreadseeker", "reading blob", "copying blob", "writing blob", "failed to extract layer",
 	"failed to unpack image", "failed commit on ref",
 	"copying system image from manifest list", "parsing image configuration", "fetching blob", "unpacking failed",
 	"adding layer with blob", "setting up to decompress blob", "storing blob to file", "committing the finished image",
 }
 
-// hasUndecrypted reports whether a text is about encrypted layers.
-func hasUndecrypted(text string) bool {
-	return slices.ContainsFunc(undecryptedWords, func(words string) bool { return indexFold(text, words) >= 0 })
-}
-
+// undecryptedWords are about encrypted layers.
+//
 //nolint:gochecknoglobals // never written
 var undecryptedWords = strings.Split(undecrypted, "|")
 
@@ -134,7 +132,7 @@ func decisive(attempts []attempt) attempt {
 func readAttempt(text string) attempt {
 	text, mirrors := cutMirrors(cutArtifact(text))
 	a := readError(text)
-	a.AfterManifest = afterManifest(text)
+	a.AfterManifest = saysAny(text, afterManifest)
 	if broken, _, tried := strings.Cut(text, " (while reconnecting: "); tried && readError(broken).Cause == diagnosis.NetworkUnreachable {
 		a.Cause = diagnosis.NetworkUnreachable // what broke the connection also keeps the next one from being made
 	}
