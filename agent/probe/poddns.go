@@ -63,8 +63,8 @@ type podAnswer struct {
 func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registry.Endpoint) []diagnosis.Evidence {
 	start := time.Now()
 	view, barred := c.podView(ctx, f)
-	if barred.reason != "" {
-		return barred.evidence()
+	if barred != nil {
+		return barred
 	}
 	answer, err := c.pods.Get(ctx, podQuestion{view.key, e.String()}, func(ctx context.Context) (*podAnswer, error) {
 		ctx = context.WithoutCancel(ctx) // other pods may need the answer
@@ -80,7 +80,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	case answer.barred != nil:
 		return skipped(barredBy(answer.barred), diagnosis.CheckPodDNS)
 	case answer.names.Unknown:
-		return unasked{diagnosis.ReasonNameUnasked, answer.names.Why}.evidence()
+		return notInPod(diagnosis.ReasonNameUnasked, answer.names.Why)
 	}
 	node := c.dns.lookup(ctx, hostname(e.Host)) // the same cached answer as in the node's check
 	names := podEvidence(answer.names, view, hostname(e.Host), node)
@@ -101,7 +101,7 @@ func (c *Collector) moved(ctx context.Context, f diagnosis.Failure, from podView
 		return false
 	}
 	now, barred := c.podView(ctx, f)
-	return barred.reason != "" || now.netns != from.netns
+	return barred != nil || now.netns != from.netns
 }
 
 // barredBy returns the reason why a pod's network could not be entered.
@@ -119,18 +119,18 @@ func barredBy(err error) diagnosis.Reason {
 	return diagnosis.ReasonNotEntered
 }
 
-// podView returns the pod's DNS configuration and network, or why there is none.
+// podView returns the pod's DNS configuration and network, or evidence of why there is none.
 // Pods of one workload share answers: they have the same configuration and, for
 // network policies, the same labels.
-func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, unasked) {
+func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, []diagnosis.Evidence) {
 	sandbox, barred := c.sandbox(ctx, f)
-	if barred.reason != "" {
+	if barred != nil {
 		return podView{}, barred
 	}
 	v := podView{root: c.Registries.Root, port: c.podPort}
 	var ok, written bool
 	if v.config, written, ok = c.podConfig(sandbox); !ok {
-		return v, unasked{reason: diagnosis.ReasonNoSettings}
+		return v, notInPod(diagnosis.ReasonNoSettings, "")
 	}
 	switch {
 	case sandbox.HostNetwork:
@@ -138,51 +138,41 @@ func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, 
 	case !c.PodNetwork:
 		v.from = diagnosis.VantageNode
 	case sandbox.NetNS == "":
-		return v, unasked{reason: diagnosis.ReasonNoNetns}
+		return v, notInPod(diagnosis.ReasonNoNetns, "")
 	default:
 		v.netns = sandbox.NetNS
 	}
 	if v.config.Servers, ok = c.allowed(v, f, written); !ok {
-		return v, unasked{reason: diagnosis.ReasonOwnServers}
+		return v, notInPod(diagnosis.ReasonOwnServers, "")
 	}
 	v.key = strings.Join([]string{"pod", f.Namespace, f.Owner.Kind, f.Owner.Name, fmt.Sprint(v.config), string(v.from)}, "\x00")
-	return v, unasked{}
+	return v, nil
 }
 
-// unasked is why the pod's DNS was not checked, with the text of an error, if any;
-// the zero value if it can be.
-type unasked struct {
-	reason diagnosis.Reason
-	text   string
+// notInPod returns the evidence that the pod's DNS was not checked, with the text of an
+// error, if any.
+func notInPod(why diagnosis.Reason, text string) []diagnosis.Evidence {
+	return []diagnosis.Evidence{{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.NotRun, Reason: why, Body: &diagnosis.DNSFacts{Why: text}}}
 }
 
-func (u unasked) evidence() []diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.NotRun, Reason: u.reason}
-	if u.text != "" {
-		e.Body = &diagnosis.DNSFacts{Why: u.text}
-	}
-	return []diagnosis.Evidence{e}
-}
-
-// sandbox returns the pod's sandbox, or why there is none.
-func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandbox, unasked) {
-	none := unasked{reason: diagnosis.ReasonNoSandbox}
+// sandbox returns the pod's sandbox, or evidence of why there is none.
+func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (s cri.Sandbox, barred []diagnosis.Evidence) {
 	switch {
 	case f.Kind == diagnosis.KindSandbox:
-		return cri.Sandbox{}, none
+		return s, notInPod(diagnosis.ReasonNoSandbox, "")
 	case c.Sandboxes == nil:
-		return cri.Sandbox{}, unasked{reason: diagnosis.ReasonNoSocket}
+		return s, notInPod(diagnosis.ReasonNoSocket, "")
 	}
 	s, err := c.Sandboxes.Sandbox(ctx, f.SandboxUID)
 	switch {
 	case errors.Is(err, cri.ErrNoSandbox):
-		return s, none
+		return s, notInPod(diagnosis.ReasonNoSandbox, "")
 	case errors.Is(err, cri.ErrSandboxNotReady):
-		return s, unasked{reason: diagnosis.ReasonSandboxDown}
+		return s, notInPod(diagnosis.ReasonSandboxDown, "")
 	case err != nil:
-		return s, unasked{diagnosis.ReasonSandboxError, err.Error()}
+		return s, notInPod(diagnosis.ReasonSandboxError, err.Error())
 	}
-	return s, unasked{}
+	return s, nil
 }
 
 // podConfig returns the pod's resolv.conf: as the runtime reports it, else the file that

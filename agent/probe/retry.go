@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -345,14 +346,10 @@ func (c *Collector) pulls(ctx context.Context, f diagnosis.Failure) bool {
 // failedAgain returns the evidence of a retry that failed in the runtime.
 func failedAgain(text string) diagnosis.Evidence {
 	read := message.Read("ErrImagePull", text)
-	e := diagnosis.Evidence{
-		Outcome: diagnosis.Failed, Fault: diagnosis.FaultPullFailed,
+	return diagnosis.Evidence{
+		Outcome: diagnosis.Failed, Fault: cmp.Or(diagnosis.FaultOf(read.Cause), diagnosis.FaultPullFailed),
 		Body: &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{Cause: read.Cause, Message: read}},
 	}
-	if read.Cause != diagnosis.Unknown {
-		e.Fault = diagnosis.FaultOf(read.Cause)
-	}
-	return e
 }
 
 // replay sends the requests of a pull to the endpoints, up to the one that resolves the
