@@ -163,7 +163,7 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 		if w.round.concerns(w) {
 			return a.goOn(ctx, w.round)
 		}
-		a.pods.abandoned(uid)
+		a.pods.with(uid, (*pod).abandon)
 	}
 	w.update, w.look = a.withHanging(ctx, w)
 	a.sandboxes(ctx, w)
@@ -186,7 +186,7 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 func (a *Agent) recovered(ctx context.Context, w work) error {
 	for i, f := range w.recovered {
 		if err := w.published.Recovered(ctx, w.update, f); err != nil {
-			a.pods.keep(w.update.UID, w.recovered[i:])
+			a.pods.with(w.update.UID, func(of *pod) { of.recovered = slices.Concat(w.recovered[i:], of.recovered) })
 			return err
 		}
 	}
@@ -255,7 +255,7 @@ func (a *Agent) examine(ctx context.Context, w work) error {
 	if r.over() {
 		return a.end(ctx, r)
 	}
-	a.pods.begun(w.update.UID, r)
+	a.pods.with(w.update.UID, func(of *pod) { of.round = r })
 	a.rounds.Go(func() {
 		r.collect()
 		late := time.NewTimer(patience)

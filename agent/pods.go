@@ -27,14 +27,10 @@ type Pods struct {
 
 // pod is the state of one pod.
 type pod struct {
-	update    podwatch.Update
-	recovered []diagnosis.Failure          // not published yet
-	judged    map[diagnosis.Subject]judged // replaced, never changed
-	published PodPublisher                 // nil until the pod is processed
-	seen      int                          // how often the watch has updated it
-	round     *round                       // the examination in progress; nil for none
-	stale     bool                         // something that the verdicts are based on has changed
-	fresh     bool                         // and registries must be asked again
+	work
+
+	stale bool // something that the verdicts are based on has changed
+	fresh bool // and registries must be asked again
 }
 
 // judged is a verdict with its basis.
@@ -47,15 +43,15 @@ type judged struct {
 	unread  time.Time // since when it is kept because a secret is no longer readable; zero if it is not
 }
 
-// work is a snapshot of a pod to process.
+// work is what is processed of a pod, as a snapshot.
 type work struct {
 	update    podwatch.Update
-	recovered []diagnosis.Failure
-	judged    map[diagnosis.Subject]judged
-	published PodPublisher
-	seen      int
-	round     *round
-	look      time.Time // when the next check of its pulls is due; zero for none
+	recovered []diagnosis.Failure          // not published yet
+	judged    map[diagnosis.Subject]judged // replaced, never changed
+	published PodPublisher                 // nil until the pod is processed
+	seen      int                          // how often the watch has updated it
+	round     *round                       // the examination in progress; nil for none
+	look      time.Time                    // when the next check of its pulls is due; zero for none, and outside of a snapshot
 }
 
 func (w work) key() key { return key{w.update.Namespace, w.update.UID} }
@@ -133,8 +129,6 @@ func (p *Pods) Again(uid string, after time.Duration) {
 	p.with(uid, func(of *pod) { p.queue.AddAfter(of.key(), after) })
 }
 
-func (p *pod) key() key { return key{p.update.Namespace, p.update.UID} }
-
 // Reexamine queues a pod and has all of its failures examined, because something
 // that their verdicts are based on has changed. With fresh, registries are asked
 // again. It ignores unknown pods.
@@ -193,15 +187,10 @@ func (p *Pods) take(uid string, open func(uid string) PodPublisher) (w work, kno
 		if of.published == nil {
 			of.published = open(uid)
 		}
-		w = work{update: of.update, recovered: of.recovered, judged: of.judged, published: of.published, seen: of.seen, round: of.round}
-		of.recovered, known = nil, true
+		w, known = of.work, true
+		of.recovered = nil
 	})
 	return w, known
-}
-
-// keep stores recoveries that were not published yet.
-func (p *Pods) keep(uid string, recovered []diagnosis.Failure) {
-	p.with(uid, func(of *pod) { of.recovered = slices.Concat(recovered, of.recovered) })
 }
 
 // drop forgets a pod that is gone or no longer fails.
@@ -226,14 +215,7 @@ func (p *Pods) staleness(uid string) (stale, fresh bool) {
 	return stale, fresh
 }
 
-// begun stores the examination of a pod that is in progress.
-func (p *Pods) begun(uid string, r *round) {
-	p.with(uid, func(of *pod) { of.round = r })
-}
-
-// abandoned cancels the examination of a pod.
-func (p *Pods) abandoned(uid string) { p.with(uid, (*pod).abandon) }
-
+// abandon cancels the examination of the pod.
 func (p *pod) abandon() {
 	if p.round != nil {
 		p.round.cancel()
