@@ -42,14 +42,10 @@ type agentOptions struct {
 	kubeconfig   string
 	criSocket    string
 	hostRoot     string
-	registryDir  string
-	containerd   string
-	kubeletDir   string
-	providers    string
-	pluginDir    string
+	registries   nodeconfig.Options
+	kubelet      kubelet.Options
 	runProviders bool
 	secretAccess string
-	kubeletConf  string
 	policy       bool
 	podCondition bool
 	listen       string
@@ -76,12 +72,12 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.node, "node-name", "", "name of this node's Node object")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "path to a kubeconfig for the API server; the pod's service account when empty")
 	f.StringVar(&o.criSocket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket")
-	nodeFlags(f, &o.hostRoot, &o.registryDir, &o.containerd, &o.providers)
-	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json, if mounted")
+	nodeFlags(f, &o.hostRoot, &o.registries.CertsDir, &o.registries.ConfigFile, &o.kubelet.ProviderConfig)
+	f.StringVar(&o.kubelet.Dir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json, if mounted")
 	f.BoolVar(&o.runProviders, "run-credential-providers", false, "run of the kubelet's credential provider plugins for failing images, as the kubelet runs them (requires SYS_CHROOT)")
-	f.StringVar(&o.pluginDir, "image-credential-provider-bin-dir", "", "path to the kubelet's directory of credential provider plugins; detected from the kubelet's unit when empty")
+	f.StringVar(&o.kubelet.PluginDir, "image-credential-provider-bin-dir", "", "path to the kubelet's directory of credential provider plugins; detected from the kubelet's unit when empty")
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "access to pull secrets: auto, impersonate, kubelet (with its client certificate), direct or none")
-	f.StringVar(&o.kubeletConf, "kubelet-kubeconfig", "", "path to the kubelet's kubeconfig on the node, for its client certificate; detected when empty")
+	f.StringVar(&o.kubelet.Kubeconfig, "kubelet-kubeconfig", "", "path to the kubelet's kubeconfig on the node, for its client certificate; detected when empty")
 	f.BoolVar(&o.policy, "require-admission-policy", true, "write to the API server only after dry runs have proved that it enforces the admission policies")
 	f.BoolVar(&o.podCondition, "pod-condition", false, "condition whypull.dev/ImagePullable on pods whose image could not be pulled (requires the component pod-condition)")
 	f.StringVar(&o.listen, "listen-address", ":9779", "listen address for /metrics, /healthz and /readyz")
@@ -117,7 +113,8 @@ func (o agentOptions) run(ctx context.Context) error {
 	if o.imageCheck != 0 && o.imageCheck < imagecheck.MinInterval {
 		return wrong("image-check-interval", fmt.Errorf("%s: want at least 1h, such as 24h, or 0 for no checks", o.imageCheck))
 	}
-	metrics, node := o.newMetrics(), o.kubelet()
+	o.registries.Root, o.registries.Version, o.kubelet.Root = o.hostRoot, version, o.hostRoot
+	metrics, node := o.newMetrics(), kubelet.New(o.kubelet)
 	client, err := o.client(log, node, metrics)
 	if err != nil {
 		return err
@@ -128,10 +125,6 @@ func (o agentOptions) run(ctx context.Context) error {
 	}
 	defer runtime.Close() //nolint:errcheck // at the end of the process
 	return o.serve(ctx, log, client, runtime, node, metrics)
-}
-
-func (o agentOptions) kubelet() *kubelet.Kubelet {
-	return kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers, PluginDir: o.pluginDir, Kubeconfig: o.kubeletConf})
 }
 
 func (o agentOptions) logger() (*slog.Logger, error) {
@@ -197,13 +190,13 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	collector := probe.New(probe.Options{
 		Images: runtime, Secrets: client, Metrics: metrics, Basis: changes,
 		Node: node, Providers: o.credentialProviders(node, client, log),
-		Registries: o.registries(), Resolver: probe.NodeResolver{Root: o.hostRoot},
+		Registries: o.registries, Resolver: probe.NodeResolver{Root: o.hostRoot},
 		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
 		Sandboxes: runtime, PodNetwork: o.podNetwork, Spread: spreadWithin, Retry: retry,
 	})
 	writer, guard, conditions := o.writer(client, metrics, log)
 	publisher := report.NewPublisher(writer, pods, metrics, log, o.node, conditions)
-	platform := probe.PlatformOf(o.hostRoot, o.criSocket, o.containerd)
+	platform := probe.PlatformOf(o.hostRoot, o.criSocket, o.registries.ConfigFile)
 	loop := agent.New(pods, platform, collector, publisher, log)
 	images := imagecheck.New(imagecheck.Options{Node: o.node, Platform: platform, Interval: o.imageCheck, Busy: pods.Fails, Log: log},
 		collector, report.NewUnavailablePublisher(writer, metrics, log, o.node))
@@ -300,10 +293,6 @@ func (o agentOptions) writer(client *kube.Client, metrics *metrics.Agent, log *s
 	}
 	guard := kube.NewGuard(client, log, o.podCondition, metrics.Guarded)
 	return guard, guard.Run, guard.MayWriteCondition
-}
-
-func (o agentOptions) registries() nodeconfig.Options {
-	return nodeconfig.Options{Root: o.hostRoot, CertsDir: o.registryDir, ConfigFile: o.containerd, Version: version}
 }
 
 // listen serves on the server's address until the context ends; see serve.

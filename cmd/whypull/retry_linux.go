@@ -69,7 +69,7 @@ func (o agentOptions) retry(log *slog.Logger, pods *agent.Pods) (probe.Retry, fu
 func (o agentOptions) freeSpace() (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	storage := nodeconfig.Load(o.registries()).Storage()
+	storage := nodeconfig.Load(o.registries).Storage()
 	all, err := disk.Filesystems(ctx, o.hostRoot, disk.Containerd(storage.Root, nil))
 	if err != nil {
 		return 0, err
