@@ -132,7 +132,7 @@ func TestEveryCauseIsSaid(t *testing.T) {
 				if len(e.Cause)%2 == 0 {
 					f.Owner.CronJob = "web"
 				}
-				f.Platform = Platforms()[len(e.Cause)%len(Platforms())]
+				f.Platform = everyPlatform()[len(e.Cause)%len(everyPlatform())]
 				x := newFacts(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: e.Cause}}})
 				checkSentence(t, Clip(x.summary(e.Cause), SummaryLimit))
 				lines := x.remedy(e.Cause)

@@ -77,25 +77,19 @@ func (f Failure) imageDetail(e *Evidence, i *ImageFacts) string {
 	case e.Fault == FaultImageAbsent:
 		return fmt.Sprintf("the image is not on node %s", f.Node)
 	case e.Outcome == Passed, e.Fault == FaultNotVerified:
-		return fmt.Sprintf("the image is on node %s%s", f.Node, f.recordDetail(i))
+		return fmt.Sprintf("the image is on node %s%s", f.Node, records[i.Record].says+refusedUse(i, f.PullPolicy == "Never"))
 	}
 	return i.Error
 }
 
-// recordDetail returns the end of the sentence about an image that is on the node.
-// It does not name other users of the image.
-func (f Failure) recordDetail(i *ImageFacts) string {
-	if i.Use() == UseRefused {
-		return records[i.Record].says + refusedUse(i, f.PullPolicy == "Never")
-	}
-	return records[i.Record].says
-}
-
 // refusedUse says why the kubelet refuses the image to the pod, and what would
-// help. With the policy Never no pull can prove credentials: they must be recorded
+// help, without the names of other users of the image; "" if it does not refuse it.
+// With the policy Never no pull can prove credentials: they must be recorded
 // already, under the name as the pod writes it.
 func refusedUse(i *ImageFacts, never bool) string {
 	switch {
+	case i.Use() != UseRefused:
+		return ""
 	case i.Record == RecordOtherSpelling && never:
 		return fmt.Sprintf("it is recorded as %s, but the pod has %s; use the recorded name, or a pull policy other than Never", i.Recorded, i.Written)
 	case i.Record == RecordOtherSpelling:

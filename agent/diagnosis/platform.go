@@ -23,11 +23,6 @@ const (
 	PlatformGKE          Platform = "GKE"
 )
 
-// Platforms returns every platform but the zero value.
-func Platforms() []Platform {
-	return []Platform{PlatformK3s, PlatformRKE2, PlatformK0s, PlatformMicroK8s, PlatformTalos, PlatformBottlerocket, PlatformOpenShift, PlatformGKE}
-}
-
 // nodeTools are the commands of a platform for a node. "NODE" in a command stands for
 // the node's name.
 type nodeTools struct {

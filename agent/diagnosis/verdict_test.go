@@ -403,7 +403,7 @@ func randomFailure(r *rand.Rand) Failure {
 	f.Reason = []string{"ErrImagePull", "ImageInspectError", "ErrImageNeverPull", ""}[r.IntN(4)]
 	f.Kind = []Kind{KindContainer, KindInitContainer, KindEphemeralContainer, KindImageVolume, KindSandbox}[r.IntN(5)]
 	f.Stall = []Stall{"", "", "", StallSandbox, StallUnbegun, StallTransfer, StallBehind}[r.IntN(7)]
-	f.Platform = append(Platforms(), "")[r.IntN(len(Platforms())+1)]
+	f.Platform = append(everyPlatform(), "")[r.IntN(len(everyPlatform())+1)]
 	f.Owner.Kind = []string{"", "Deployment", "StatefulSet", "Job", "Node", "Rollout"}[r.IntN(6)]
 	f.PullSecrets = []string{"s0", "s1"}[:r.IntN(3)]
 	return f

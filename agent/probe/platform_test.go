@@ -44,8 +44,8 @@ func TestPlatformOf(t *testing.T) {
 		}
 		seen[tt.want] = true
 	}
-	for _, p := range diagnosis.Platforms() {
-		if !seen[p] {
+	for _, p := range constants(t, diagnosisDir, "Platform") {
+		if !seen[diagnosis.Platform(p)] {
 			t.Errorf("%s is not recognized in any case", p)
 		}
 	}
