@@ -3,8 +3,8 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -45,33 +45,27 @@ func decode(annotation string) (Document, error) {
 // Printable returns a copy of the document whose texts are safe to show on a
 // terminal.
 func (d Document) Printable() Document {
-	printable(&d.Schema, &d.Node, &d.ObservedAt)
-	d.Containers, d.Pulling = append([]Container{}, d.Containers...), slices.Clone(d.Pulling)
-	for i := range d.Containers {
-		c := &d.Containers[i]
-		c.Remedy, c.Evidence, c.Hosts = append([]string{}, c.Remedy...), append([]Entry{}, c.Evidence...), slices.Clone(c.Hosts)
-		printable(&c.Name, &c.Kind, &c.Image, &c.PullPolicy, &c.Cause, &c.Confidence, &c.Summary, &c.Since)
-		for j := range c.Remedy {
-			printable(&c.Remedy[j])
-		}
-		for j := range c.Evidence {
-			e := &c.Evidence[j]
-			printable(&e.Check, &e.Outcome, &e.Fault, &e.Detail)
-		}
-		for j := range c.Hosts {
-			printable(&c.Hosts[j])
-		}
-	}
-	for i := range d.Pulling {
-		p := &d.Pulling[i]
-		printable(&p.Name, &p.Kind, &p.Image, &p.Detail, &p.Since)
-	}
+	makePrintable(reflect.ValueOf(&d).Elem())
 	return d
 }
 
-func printable(texts ...*string) {
-	for _, s := range texts {
-		*s = Printable(*s)
+// makePrintable makes every text in a value printable, and its slices new ones that are
+// not nil.
+func makePrintable(v reflect.Value) {
+	switch v.Kind() { //nolint:exhaustive // the others hold no text in a document
+	case reflect.String:
+		v.SetString(Printable(v.String()))
+	case reflect.Slice:
+		all := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(all, v)
+		v.Set(all)
+		for i := range all.Len() {
+			makePrintable(all.Index(i))
+		}
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			makePrintable(field)
+		}
 	}
 }
 
