@@ -93,20 +93,8 @@ type origin struct {
 	// reason is why the endpoint was not asked; "" if it was, or if its answer to
 	// another question holds.
 	reason diagnosis.Reason
-	// rejected is when the endpoint rejected the credential that was not sent again,
-	// and again is when it may be sent again; else zero.
-	rejected, again time.Time
-}
-
-func (r *reply) origin() origin {
-	var o origin
-	if r.borrowed {
-		o.reason = diagnosis.ReasonLimitedForOthers
-	}
-	if r.rejected != nil {
-		o.rejected, o.again = r.rejected.at, r.rejected.until()
-	}
-	return o
+	// rejected is that of the credential, if it was not sent again; else nil.
+	rejected *rejection
 }
 
 func newAsker() *asker {
@@ -214,7 +202,11 @@ func (a *asker) share(ctx context.Context, q question, since time.Time, get func
 	if err != nil {
 		return registry.Answer{Endpoint: q.endpoint, Err: err}, origin{reason: notAsked(ctx, err)}
 	}
-	return r.answer, r.origin()
+	from := origin{rejected: r.rejected}
+	if r.borrowed {
+		from.reason = diagnosis.ReasonLimitedForOthers
+	}
+	return r.answer, from
 }
 
 // errNoPlace is the error for a question whose tenant has enough open conversations. It

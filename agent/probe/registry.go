@@ -227,8 +227,8 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 	if from.reason != "" {
 		evidence.Outcome, evidence.Reason = diagnosis.NotRun, from.reason
 	}
-	if facts := evidence.Registry(); evidence.Fault == diagnosis.FaultUnauthorized {
-		facts.RejectedAt, facts.NotBefore = from.rejected, from.again
+	if facts := evidence.Registry(); evidence.Fault == diagnosis.FaultUnauthorized && from.rejected != nil {
+		facts.RejectedAt, facts.NotBefore = from.rejected.at, from.rejected.until()
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Redirects.Via == ""
