@@ -122,16 +122,16 @@ func (x *facts) managed() []string {
 	return x.Manager.first(x.owner())
 }
 
-// managerOf returns the manager of a pull secret.
-func (x *facts) managerOf(secret string) Manager {
-	e, _ := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Credentials().Secret == secret })
-	return e.Credentials().Manager
+// secret returns what is known of a pull secret; nothing, if the name is of another source.
+func (x *facts) secret(name string) *CredentialFacts {
+	e, _ := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Credentials().Secret == name })
+	return e.Credentials()
 }
 
 // changeSecret returns the lines that change a secret in the cluster, behind what its
 // manager makes of that. retyped reports whether its type has to change.
 func (x *facts) changeSecret(name string, retyped bool, lines []string) []string {
-	m := x.managerOf(name)
+	m := x.secret(name).Manager
 	switch {
 	case x.Offline || !validName(name):
 		return lines

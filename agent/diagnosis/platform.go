@@ -34,6 +34,8 @@ type nodeTools struct {
 	pull, prune, restart string
 	// log and kubeletLog print the logs of the runtime and of the kubelet.
 	log, kubeletLog string
+	// proxies shows the proxy settings of the runtime. It does not depend on the platform.
+	proxies string
 	// crictl says where crictl is, if it is not in the PATH.
 	crictl string
 	// running is what a restart does to running containers.
@@ -54,7 +56,7 @@ var platformTools = map[Platform]nodeTools{ //nolint:gochecknoglobals // never w
 	"": {
 		pull: "crictl pull", prune: "crictl rmi --prune", restart: "systemctl restart containerd",
 		log: "journalctl --since=-1h -u containerd", kubeletLog: "journalctl --since=-1h -u kubelet",
-		running: keepRunning, certsDir: "/etc/containerd/certs.d",
+		running: keepRunning, certsDir: "/etc/containerd/certs.d", proxies: "ps eww -C containerd",
 	},
 	PlatformK3s: {
 		pull: "k3s crictl pull", prune: "k3s crictl rmi --prune", restart: "systemctl try-restart 'k3s*.service'",
@@ -103,16 +105,16 @@ func (x *facts) tools() nodeTools {
 	t, usual := platformTools[x.Platform], platformTools[""]
 	t.pull, t.restart = cmp.Or(t.pull, usual.pull), cmp.Or(t.restart, usual.restart)
 	t.log, t.kubeletLog = cmp.Or(t.log, usual.log), cmp.Or(t.kubeletLog, usual.kubeletLog)
-	t.running, t.certsDir = cmp.Or(t.running, usual.running), cmp.Or(t.certsDir, usual.certsDir)
+	t.running, t.certsDir, t.proxies = cmp.Or(t.running, usual.running), cmp.Or(t.certsDir, usual.certsDir), usual.proxies
 	if x.Platform != PlatformTalos && x.Platform != PlatformBottlerocket { // which have no crictl
 		t.prune = cmp.Or(t.prune, usual.prune)
 	}
 	switch {
 	case x.crio():
-		t.restart, t.log = "systemctl restart crio", "journalctl --since=-1h -u crio"
+		t.restart, t.log, t.proxies = "systemctl restart crio", "journalctl --since=-1h -u crio", "ps eww -C crio"
 	case x.docker():
 		t.pull, t.prune, t.crictl = "docker pull", "docker image prune --all --force", ""
-		t.restart, t.log = "systemctl restart docker", "journalctl --since=-1h -u docker"
+		t.restart, t.log, t.proxies = "systemctl restart docker", "journalctl --since=-1h -u docker", "docker info" // which has those of daemon.json too
 		t.running = "Running containers stop, unless dockerd has live-restore."
 	}
 	for _, command := range []*string{&t.pull, &t.restart, &t.log, &t.kubeletLog} {

@@ -588,12 +588,12 @@ func noMatchRemedy(x *facts) []string {
 // renew replaces a secret if only the entry that does not help is lost, else adds
 // another one.
 func (x *facts) renew(secret string) []string {
-	i := slices.IndexFunc(x.all, func(e *Evidence) bool { return e.Check == CheckCredentials && e.Credentials().Secret == secret })
-	if i < 0 {
+	c := x.secret(secret)
+	hosts := c.Hosts
+	switch {
+	case c.Secret == "":
 		return []string{comment("On node %s, replace the credentials in %s", x.Node, secret)}
-	}
-	hosts := x.all[i].Credentials().Hosts
-	if len(hosts) > 1 {
+	case len(hosts) > 1:
 		return x.addSecret()
 	}
 	var lines []string
@@ -806,13 +806,8 @@ func (x *facts) createSecret(name string) []string { return x.secretCommand("Cre
 
 // replaceSecret replaces a secret, behind what its manager makes of that.
 func (x *facts) replaceSecret(name string, force bool) []string {
-	return x.changeSecret(name, force, x.replaceInCluster(name, force || x.legacy(name)))
-}
-
-// legacy reports whether a secret has the type kubernetes.io/dockercfg, which kubectl
-// create secret docker-registry does not give.
-func (x *facts) legacy(name string) bool {
-	return slices.ContainsFunc(x.of(CheckCredentials), func(e *Evidence) bool { return e.Credentials().Secret == name && e.Credentials().Legacy })
+	// kubectl create secret docker-registry gives no secret a legacy type.
+	return x.changeSecret(name, force, x.replaceInCluster(name, force || x.secret(name).Legacy))
 }
 
 // replaceInCluster replaces a secret. Its type cannot be changed in place, so force
@@ -926,16 +921,9 @@ func (x *facts) mirrorByText() []string {
 func proxyRemedy(x *facts) []string {
 	e, _ := x.atOrigin(FaultProxyFailed, FaultWebPage)
 	if e.Registry().Proxy == "" {
-		show := "ps eww -C containerd"
-		switch {
-		case x.crio():
-			show = "ps eww -C crio"
-		case x.docker():
-			show = "docker info" // which has the proxies of daemon.json too
-		}
 		return []string{
 			comment("On node %s, see which HTTPS_PROXY and NO_PROXY the runtime has, and fix the proxy or this setting:", x.Node),
-			show,
+			x.tools().proxies,
 		}
 	}
 	tls := ""
