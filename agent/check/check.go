@@ -56,23 +56,19 @@ type Options struct {
 	// Runtime is the runtime whose rules apply, as in cri-o=1.34; empty: this
 	// machine's, or a recent containerd.
 	Runtime string
-	// RegistriesConf is CRI-O's registries.conf on the node; empty: the default.
-	RegistriesConf string
 	// Output is one of Outputs.
 	Output string
-	// The next five are like the agent's flags.
-	HostRoot, ContainerdConfig, RegistryDir, KubeletDir, Providers string
-	// Version is the version of whypull.
-	Version string
+	// Registries are the options for the node's registry configuration, without a runtime,
+	// which is that of Runtime. Its Root is that of Kubelet too.
+	Registries nodeconfig.Options
+	Kubelet    kubelet.Options
 	// Report returns the report on a pod's verdicts for the outputs json and yaml;
 	// unused for the others.
 	Report func(verdicts []diagnosis.Verdict, node string, observed time.Time) any
 
-	node     string                       // empty: the hostname
-	now      time.Time                    // zero: the current time
-	timeouts registry.Timeouts            // zero: the agent's
-	proxy    registry.ProxyFunc           // nil: the runtime's or the environment's
-	getenv   func(variable string) string // nil: the environment
+	node   string                       // empty: the hostname
+	now    time.Time                    // zero: the current time
+	getenv func(variable string) string // nil: the environment
 }
 
 // FlagError is an error about the value of a flag.
@@ -129,7 +125,6 @@ var renderers = map[string]func(c *checker, all []result) (string, error){ //nol
 // checker is one run of the command.
 type checker struct {
 	options     Options
-	judgedBy    judgedBy
 	objects     *objects
 	name        string // this machine's, as node name
 	platform    ocispec.Platform
@@ -164,7 +159,8 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 		targets = c.objects.targets(c.name, c.now)
 		c.objects.notes = append(c.objects.notes, c.objects.otherPlatforms(c.platform)...)
 	}
-	files := node{Kubelet: kubelet.New(kubelet.Options{Root: o.HostRoot, Dir: o.KubeletDir, ProviderConfig: o.Providers})}
+	o.Kubelet.Root = o.Registries.Root
+	files := node{Kubelet: kubelet.New(o.Kubelet)}
 	if o.DockerConfig != "" {
 		if files.file, c.notes, err = dockerConfig(o.DockerConfig); err != nil {
 			return nil, nil, &FlagError{"docker-config", oneLine(err)}
@@ -174,7 +170,7 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 		return nil, nil, &FlagError{"cri-socket", err}
 	}
 	c.probes = c.collect(files)
-	platform := probe.PlatformOf(o.HostRoot, o.Socket, o.ContainerdConfig)
+	platform := probe.PlatformOf(o.Registries.Root, o.Socket, o.Registries.ConfigFile)
 	for i := range targets {
 		targets[i].failure.Platform = platform
 	}
@@ -189,7 +185,7 @@ func (c *checker) identify() (err error) {
 	if c.platform, err = platformOf(c.options.Platform); err != nil {
 		return &FlagError{"platform", oneLine(err)}
 	}
-	if c.judgedBy, err = judge(c.options); err != nil {
+	if err = c.options.takeRuntime(); err != nil {
 		return err
 	}
 	if c.name = c.options.node; c.name == "" {
@@ -216,10 +212,11 @@ func (o Options) validate() error {
 // rooted returns the options with absolute paths of the node's files. A relative one is
 // below the working directory, or below the node's root if that is mounted elsewhere.
 func (o Options) rooted() (Options, error) {
-	if err := absolute(&o.HostRoot); err != nil || !hostfs.New(o.HostRoot).IsHost() {
+	r := &o.Registries
+	if err := absolute(&r.Root); err != nil || !hostfs.New(r.Root).IsHost() {
 		return o, err
 	}
-	return o, absolute(&o.ContainerdConfig, &o.RegistryDir, &o.RegistriesConf, &o.KubeletDir, &o.Providers)
+	return o, absolute(&r.ConfigFile, &r.CertsDir, &r.RegistriesConf, &o.Kubelet.Dir, &o.Kubelet.ProviderConfig)
 }
 
 // absolute makes relative paths absolute, with slashes. On Windows a path with a leading
@@ -251,30 +248,28 @@ func platformOf(s string) (ocispec.Platform, error) {
 	return platforms.Normalize(ocispec.Platform{OS: "linux", Architecture: p.Architecture, Variant: p.Variant}), nil
 }
 
-// judgedBy is the runtime of --runtime; the zero value is this machine's.
-type judgedBy struct{ name, version string }
-
-// judge returns the runtime of --runtime.
-func judge(o Options) (by judgedBy, err error) {
+// takeRuntime sets the runtime of --runtime.
+func (o *Options) takeRuntime() (err error) {
 	if o.Runtime == "" {
-		return by, nil
+		return nil
 	}
-	if by.name, by.version, err = nodeconfig.ParseRuntime(o.Runtime); err != nil {
-		return by, &FlagError{"runtime", oneLine(err)}
+	r := &o.Registries
+	if r.Runtime, r.RuntimeVersion, err = nodeconfig.ParseRuntime(o.Runtime); err != nil {
+		return &FlagError{"runtime", oneLine(err)}
 	}
 	switch {
 	case o.SocketWanted && o.Socket != "":
-		return by, &FlagError{"runtime", errors.New("cannot be combined with --cri-socket: the runtime there has rules of its own")}
-	case o.RegistriesConf != "" && by.name != nodeconfig.RuntimeCRIO:
-		return by, &FlagError{"registries-conf", fmt.Errorf("%s does not read it; want --runtime cri-o=VERSION", by.name)}
+		return &FlagError{"runtime", errors.New("cannot be combined with --cri-socket: the runtime there has rules of its own")}
+	case r.RegistriesConf != "" && r.Runtime != nodeconfig.RuntimeCRIO:
+		return &FlagError{"registries-conf", fmt.Errorf("%s does not read it; want --runtime cri-o=VERSION", r.Runtime)}
 	}
-	return by, nil
+	return nil
 }
 
 // dial connects to the container runtime. A missing socket is an error only with
 // SocketWanted.
 func (c *checker) dial(ctx context.Context) error {
-	if c.judgedBy.name != "" {
+	if c.options.Runtime != "" {
 		c.runtimeSays = fmt.Sprintf("by the rules of %s (--runtime); this machine's container runtime is not asked", strings.Replace(c.options.Runtime, "=", " ", 1))
 		return nil
 	}
@@ -312,11 +307,8 @@ func (c *checker) close() {
 
 // collect returns the options of the agent's collector for this machine.
 func (c *checker) collect(n node) probe.Options {
-	o := nodeconfig.Options{
-		Root: c.options.HostRoot, CertsDir: c.options.RegistryDir, ConfigFile: c.options.ContainerdConfig,
-		Runtime: c.judgedBy.name, RuntimeVersion: c.judgedBy.version, RegistriesConf: c.options.RegistriesConf,
-		Version: c.options.Version, Timeouts: patient(c.options.timeouts), Proxy: c.options.proxy,
-	}
+	o := c.options.Registries
+	o.Timeouts = patient(o.Timeouts)
 	var images probe.Images // a nil interface, not one that holds a nil pointer
 	if c.runtime != nil {
 		images = c.runtime
@@ -326,7 +318,7 @@ func (c *checker) collect(n node) probe.Options {
 	}
 	return probe.Options{
 		Images: images, Secrets: fromFiles{c.objects}, Metrics: silent{}, Node: n,
-		Registries: o, Resolver: probe.NodeResolver{Root: filepath.Clean("/" + c.options.HostRoot)},
+		Registries: o, Resolver: probe.NodeResolver{Root: filepath.Clean("/" + o.Root)},
 		Platform: &c.platform, Brief: !c.options.Download, Unrestricted: true,
 	}
 }

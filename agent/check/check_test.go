@@ -226,9 +226,9 @@ func TestRuntime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := options(w)
-			o.Files, o.Socket, o.KubeletDir = []string{"-"}, tc.socket, "/kubelet-none"
+			o.Files, o.Socket, o.Kubelet.Dir = []string{"-"}, tc.socket, "/kubelet-none"
 			if tc.records {
-				o.KubeletDir = "/kubelet"
+				o.Kubelet.Dir = "/kubelet"
 				for _, dir := range []string{"pulled", "pulling"} {
 					if err := os.MkdirAll(filepath.Join(w.Root(), "kubelet/image_manager", dir), 0o700); err != nil {
 						t.Fatal(err)
@@ -397,7 +397,7 @@ func TestOwnProxy(t *testing.T) {
 	proxied := caseOf(t, w, "proxy-works")
 	t.Setenv("HTTPS_PROXY", proxyOf(t, w, proxied.Image))
 	o := options(w)
-	o.Image, o.proxy = proxied.Image, nil
+	o.Image, o.Registries.Proxy = proxied.Image, nil
 	got := do(t, o, "")
 	if !got.pullable || !strings.Contains(got.text, "proxy settings are from this program's environment (HTTPS_PROXY)") || !strings.Contains(got.text, "through proxy ") {
 		t.Errorf("%+v", got)

@@ -14,6 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
@@ -51,8 +53,9 @@ func newLaptop(t *testing.T) laptop {
 	}
 	t.Chdir(m.dir)
 	m.options = Options{
-		Output: outputText, HostRoot: "/", ContainerdConfig: filepath.Join("node", "config.toml"), KubeletDir: filepath.Join("node", "kubelet"),
-		Socket: "unix:///run/no-such-runtime/containerd.sock", Version: "test", node: "laptop", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Output: outputText, Registries: nodeconfig.Options{Root: "/", ConfigFile: filepath.Join("node", "config.toml"), Version: "test"},
+		Kubelet: kubelet.Options{Dir: filepath.Join("node", "kubelet")},
+		Socket:  "unix:///run/no-such-runtime/containerd.sock", node: "laptop", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		getenv: environment("LANG=C.UTF-8"), Report: reportOf,
 	}
 	return m
@@ -77,13 +80,13 @@ func TestPathsOfThisMachine(t *testing.T) {
 		"Windows":         {func(o *Options) { o.Files, o.Platform = []string{file}, "windows/amd64" }, false, "the image is for linux/"},
 		"missing runtime": {func(o *Options) { o.Files = []string{file} }, true, "no container runtime socket at /run/no-such-runtime/containerd.sock"},
 		"hosts.toml, relative": {func(o *Options) {
-			o.Image, o.DockerConfig, o.RegistryDir = viaHosts+"/team/app:v1", filepath.Join(m.dir, "config.json"), filepath.Join(".", "certs.d")
+			o.Image, o.DockerConfig, o.Registries.CertsDir = viaHosts+"/team/app:v1", filepath.Join(m.dir, "config.json"), filepath.Join(".", "certs.d")
 		}, true, "http://" + m.registry},
 		"hosts.toml, absolute": {func(o *Options) {
-			o.Image, o.DockerConfig, o.RegistryDir = viaHosts+"/team/app:v1", filepath.Join(m.dir, "config.json"), filepath.Join(m.dir, "certs.d")
+			o.Image, o.DockerConfig, o.Registries.CertsDir = viaHosts+"/team/app:v1", filepath.Join(m.dir, "config.json"), filepath.Join(m.dir, "certs.d")
 		}, true, "http://" + m.registry},
 		"hosts.toml below a root": {func(o *Options) {
-			o.Image, o.DockerConfig, o.HostRoot, o.RegistryDir = viaHosts+"/team/app:v1", "config.json", ".", "/certs.d"
+			o.Image, o.DockerConfig, o.Registries.Root, o.Registries.CertsDir = viaHosts+"/team/app:v1", "config.json", ".", "/certs.d"
 		}, true, "http://" + m.registry},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +122,7 @@ func TestCertificatesOfThisMachine(t *testing.T) {
 	} {
 		write(t, filepath.Join("certs.d", host, "hosts.toml"), fmt.Sprintf("server = \"https://%s\"\r\n%s\r\n", s.Address, tc.ca))
 		o := m.options
-		o.Image, o.HostRoot, o.RegistryDir = host+"/team/app:v1", tc.root, tc.dir
+		o.Image, o.Registries.Root, o.Registries.CertsDir = host+"/team/app:v1", tc.root, tc.dir
 		got := do(t, o, "")
 		if got.err != nil || got.pullable != tc.pullable || !tc.pullable && !strings.Contains(got.text, "is not trusted by the node") {
 			t.Errorf("%s: pullable %t, error %v in\n%s", host, got.pullable, got.err, got.text)

@@ -27,7 +27,7 @@ func on(t *testing.T, name, version string, images ...[2]string) func(*Options) 
 		runtime.Add(critest.NewImage(i[0], []string{i[1]}, nil))
 	}
 	runtime.Name, runtime.Release = name, version
-	return func(o *Options) { o.Socket, o.proxy = runtime.Socket, nil }
+	return func(o *Options) { o.Socket, o.Registries.Proxy = runtime.Socket, nil }
 }
 
 const registriesConf = "etc/containers/registries.conf"
@@ -268,7 +268,7 @@ func TestR43ProxyOfK3s(t *testing.T) {
 	m.file("etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=-/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
 	m.file("etc/systemd/system/k3s.service.env", "CONTAINERD_HTTPS_PROXY="+proxy+"\n")
 	m.file("var/lib/rancher/k3s/agent/etc/containerd/config.toml", "version = 3\n")
-	m.check(at+"/team/app:v1", on(t, "containerd", "v2.0.5-k3s1"), func(o *Options) { o.ContainerdConfig = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml" }).is(diagnosis.NotReproducible, diagnosis.Confirmed)
+	m.check(at+"/team/app:v1", on(t, "containerd", "v2.0.5-k3s1"), func(o *Options) { o.Registries.ConfigFile = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml" }).is(diagnosis.NotReproducible, diagnosis.Confirmed)
 	if asked() == 0 {
 		t.Error("the proxy was not asked")
 	}
@@ -318,7 +318,7 @@ func TestR46SectionWithoutEffect(t *testing.T) {
 			mirror := m.serve("mirror.test", only(r))
 			at := m.named("registry.test", "127.0.0.1:"+sockettest.ClosedPort(t))
 			m.file("etc/containerd/config.toml", strings.NewReplacer("AT", at, "MIRROR", mirror).Replace(c.config))
-			d := m.check(at+"/team/app:v1", on(t, "containerd", c.version), func(o *Options) { o.RegistryDir = "" })
+			d := m.check(at+"/team/app:v1", on(t, "containerd", c.version), func(o *Options) { o.Registries.CertsDir = "" })
 			d.is(diagnosis.ConnectionRefused, diagnosis.Confirmed, at)
 			d.mentions("/etc/containerd/config.toml", "version")
 		})
@@ -332,7 +332,7 @@ func TestR54MirrorsWithConfigPath(t *testing.T) {
 	at := m.named("registry.test", "127.0.0.1:"+sockettest.ClosedPort(t))
 	m.file("etc/containerd/config.toml", "version = 3\n[plugins.\"io.containerd.cri.v1.images\".registry]\n  config_path = \"/etc/containerd/certs.d\"\n"+
 		"[plugins.\"io.containerd.cri.v1.images\".registry.mirrors.\""+at+"\"]\n  endpoint = [\"https://mirror.test\"]\n")
-	d := m.check(at+"/team/app:v1", on(t, "containerd", "v2.2.0"), func(o *Options) { o.RegistryDir = "" })
+	d := m.check(at+"/team/app:v1", on(t, "containerd", "v2.2.0"), func(o *Options) { o.Registries.CertsDir = "" })
 	if string(d.Cause) != string(diagnosis.RegistryConfigInvalid) || d.pullable {
 		t.Errorf("%s (%s): %s", d.Cause, d.Confidence, d.Summary)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
@@ -185,7 +186,7 @@ func TestR35Quay(t *testing.T) {
 func TestR36SecretsAsStrings(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	o := Options{Output: "json", HostRoot: m.root, Platform: "linux/amd64", node: "ci-1", Report: reportOf, getenv: environment("LANG=C.UTF-8")}
+	o := Options{Output: "json", Registries: nodeconfig.Options{Root: m.root}, Platform: "linux/amd64", node: "ci-1", Report: reportOf, getenv: environment("LANG=C.UTF-8")}
 	fromStdin(&o)
 	got := do(t, o, "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {imagePullSecrets: [regcred], containers: [{name: app, image: nginx}]}\n")
 	var flag *FlagError

@@ -21,7 +21,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
@@ -104,10 +106,13 @@ func (m *machine) run(stdin string, change ...func(*Options)) diagnosed {
 	m.file("etc/hosts", m.hosts)
 	direct := func(*http.Request) (*url.URL, error) { return nil, nil }
 	o := Options{
-		Output: "json", HostRoot: m.root, RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
-		Platform: "linux/amd64", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), proxy: direct,
+		Output: "json", Kubelet: kubelet.Options{Dir: "/var/lib/kubelet"},
+		Registries: nodeconfig.Options{
+			Root: m.root, CertsDir: "/etc/containerd/certs.d", Version: "test", Proxy: direct,
+			Timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
+		},
+		Platform: "linux/amd64", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		getenv: environment("LANG=C.UTF-8"), Report: reportOf,
-		timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
 	}
 	for _, c := range change {
 		c(&o)
@@ -316,7 +321,7 @@ func TestR18SlowRegistry(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	at := m.serve("slow.test", only(registrytest.Repository{Name: "team/app", Behaviour: registrytest.Hang}))
-	hurry := func(o *Options) { o.timeouts.Response = time.Second }
+	hurry := func(o *Options) { o.Registries.Timeouts.Response = time.Second }
 	m.check(at+"/team/app:v1", hurry).is(diagnosis.ConnectionTimeout, diagnosis.Likely, "the runtime waits longer")
 }
 

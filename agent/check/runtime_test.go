@@ -22,7 +22,7 @@ func TestRulesOfAnotherRuntime(t *testing.T) {
 	}
 	dir := t.TempDir()
 	conf := write(t, filepath.Join(dir, "registries.conf"), "unqualified-search-registries = []\n[[registry]]\nlocation = \""+strings.SplitN(image, "/", 2)[0]+"\"\nblocked = true\n")
-	o.HostRoot, o.RegistryDir, o.Runtime, o.RegistriesConf, o.Output = "/", "", "cri-o=1.34", conf, "text"
+	o.Registries.Root, o.Registries.CertsDir, o.Runtime, o.Registries.RegistriesConf, o.Output = "/", "", "cri-o=1.34", conf, "text"
 	got = do(t, o, "")
 	if got.err != nil || got.pullable || !strings.Contains(got.text, "PolicyBlocked") || !strings.Contains(got.text, "by the rules of cri-o 1.34") {
 		t.Errorf("blocked in registries.conf: pullable %t, error %v: %s", got.pullable, got.err, got.text)
@@ -38,7 +38,7 @@ func TestWrongRuntimes(t *testing.T) {
 		"name":        {func(o *Options) { o.Runtime = "docker=24" }, `--runtime: runtime "docker": want containerd=VERSION or cri-o=VERSION, such as containerd=1.7`},
 		"version":     {func(o *Options) { o.Runtime = "cri-o=1.99" }, `--runtime: version "1.99" of cri-o: want 1.20 to 1.37`},
 		"its socket":  {func(o *Options) { o.Runtime, o.Socket, o.SocketWanted = "cri-o=1.34", "/run/x", true }, "--runtime: cannot be combined with --cri-socket"},
-		"other files": {func(o *Options) { o.Runtime, o.RegistriesConf = "containerd=1.7", "/x" }, "--registries-conf: containerd does not read it"},
+		"other files": {func(o *Options) { o.Runtime, o.Registries.RegistriesConf = "containerd=1.7", "/x" }, "--registries-conf: containerd does not read it"},
 	} {
 		o := Options{Image: "a", Output: "text", node: "ci-1"}
 		tc.change(&o)

@@ -73,7 +73,7 @@ type (
 // causes.
 func (c *checker) sarif(all []result) (string, error) {
 	run := sarifRun{ColumnKind: "unicodeCodePoints", Results: []sarifResult{}, Tool: sarifTool{sarifDriver{
-		Name: "whypull", Version: c.options.Version, InformationURI: "https://github.com/whypull/whypull", Rules: rules(all),
+		Name: "whypull", Version: c.options.Registries.Version, InformationURI: "https://github.com/whypull/whypull", Rules: rules(all),
 	}}}
 	for _, r := range all {
 		if r.pullable {

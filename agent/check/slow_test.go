@@ -24,7 +24,7 @@ import (
 // impatient has whypull give up long before the servers here answer, which answer in
 // the runtime's time.
 func impatient(o *Options) {
-	o.timeouts.DNS, o.timeouts.Connect, o.timeouts.TLS, o.timeouts.Response, o.timeouts.Total = time.Second, time.Second, time.Second, time.Second, 3*time.Second
+	o.Registries.Timeouts.DNS, o.Registries.Timeouts.Connect, o.Registries.Timeouts.TLS, o.Registries.Timeouts.Response, o.Registries.Timeouts.Total = time.Second, time.Second, time.Second, time.Second, 3*time.Second
 }
 
 // never answers until the test is over.
@@ -204,7 +204,7 @@ func TestSlowProxy(t *testing.T) {
 			at := m.serve("registry.test", only(r))
 			by := mute(t, say)
 			m.check(at+"/team/app:v1", impatient, func(o *Options) {
-				o.proxy = func(*http.Request) (*url.URL, error) { return &url.URL{Scheme: "http", Host: by}, nil }
+				o.Registries.Proxy = func(*http.Request) (*url.URL, error) { return &url.URL{Scheme: "http", Host: by}, nil }
 			}).notConfirmed()
 		})
 	}

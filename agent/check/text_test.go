@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
 func TestLook(t *testing.T) {
@@ -148,7 +150,7 @@ func (broken) Write([]byte) (int, error) { return 0, errBroken }
 func TestOutputBreaks(t *testing.T) {
 	t.Parallel()
 	for _, output := range Outputs() {
-		o := Options{Image: "Not/Valid", Output: output, HostRoot: t.TempDir(), KubeletDir: "/k", Report: reportOf}
+		o := Options{Image: "Not/Valid", Output: output, Registries: nodeconfig.Options{Root: t.TempDir()}, Kubelet: kubelet.Options{Dir: "/k"}, Report: reportOf}
 		if _, err := Run(t.Context(), o, nil, broken{}); !errors.Is(err, errBroken) {
 			t.Errorf("%s: error %v", output, err)
 		}

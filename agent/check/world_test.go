@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
@@ -98,11 +100,14 @@ func caseOf(t *testing.T, w *faulttest.World, name string) faulttest.Case {
 // options returns the options for a machine in the world, without a runtime.
 func options(w *faulttest.World) Options {
 	return Options{
-		Output: "text", HostRoot: w.Root(), RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
-		Platform: "", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), proxy: w.Proxy,
-		getenv:   environment("LANG=C.UTF-8"),
-		Report:   reportOf,
-		timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
+		Output: "text", Kubelet: kubelet.Options{Dir: "/var/lib/kubelet"},
+		Registries: nodeconfig.Options{
+			Root: w.Root(), CertsDir: "/etc/containerd/certs.d", Version: "test", Proxy: w.Proxy,
+			Timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
+		},
+		Platform: "", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		getenv: environment("LANG=C.UTF-8"),
+		Report: reportOf,
 	}
 }
 

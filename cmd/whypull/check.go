@@ -13,6 +13,7 @@ import (
 
 	"github.com/whypull/whypull/agent/check"
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/report"
 )
 
@@ -64,7 +65,7 @@ one cannot be pulled or the checks are inconclusive; 2 for wrong usage and
 internal errors. An inconclusive result counts as 1: nobody has seen the image.`
 
 func checkCommand() *cobra.Command {
-	o := check.Options{Version: version, Report: func(verdicts []diagnosis.Verdict, node string, observed time.Time) any {
+	o := check.Options{Registries: nodeconfig.Options{Version: version}, Report: func(verdicts []diagnosis.Verdict, node string, observed time.Time) any {
 		return report.NewDocument(verdicts, node, observed)
 	}}
 	cmd := &cobra.Command{
@@ -95,10 +96,10 @@ func checkCommand() *cobra.Command {
 	f.BoolVar(&o.Download, "download", false, "download up to 32 MiB of each image's layers and verify them")
 	f.StringVarP(&o.Output, "output", "o", "text", "output format: "+strings.Join(check.Outputs(), ", "))
 	f.StringVar(&o.Runtime, "runtime", "", "container runtime whose rules apply, as containerd=VERSION or cri-o=VERSION; this machine's when empty")
-	f.StringVar(&o.RegistriesConf, "registries-conf", "", "CRI-O's registries.conf, in place of those below /etc/containers")
+	f.StringVar(&o.Registries.RegistriesConf, "registries-conf", "", "CRI-O's registries.conf, in place of those below /etc/containers")
 	f.StringVar(&o.Socket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket, used if it exists; no runtime is asked when empty")
-	nodeFlags(f, &o.HostRoot, &o.RegistryDir, &o.ContainerdConfig, &o.Providers)
-	f.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json")
+	nodeFlags(f, &o.Registries.Root, &o.Registries.CertsDir, &o.Registries.ConfigFile, &o.Kubelet.ProviderConfig)
+	f.StringVar(&o.Kubelet.Dir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json")
 	twins(f)
 	return cmd
 }

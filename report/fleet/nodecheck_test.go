@@ -12,6 +12,8 @@ import (
 
 	"github.com/whypull/whypull/agent/check"
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/report"
 )
 
@@ -26,7 +28,8 @@ func TestAnswerOfAgent(t *testing.T) {
 	}
 	dir := t.TempDir()
 	o := check.Options{
-		Files: []string{"-"}, Output: "json", Namespace: "default", HostRoot: dir, KubeletDir: dir, ContainerdConfig: dir + "/none", Version: "test",
+		Files: []string{"-"}, Output: "json", Namespace: "default", Kubelet: kubelet.Options{Dir: dir},
+		Registries: nodeconfig.Options{Root: dir, ConfigFile: dir + "/none", Version: "test"},
 		Report: func(verdicts []diagnosis.Verdict, node string, observed time.Time) any {
 			return report.NewDocument(verdicts, node, observed)
 		},

@@ -15,6 +15,8 @@ import (
 
 	"github.com/whypull/whypull/agent/check"
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/deploy/lab"
 )
@@ -164,8 +166,8 @@ func checkCase(ctx context.Context, r Runtime, c faulttest.Case) (Comparison, er
 	}
 	var out bytes.Buffer
 	one.Pullable, err = check.Run(ctx, check.Options{
-		Files: []string{"-"}, Socket: r.Socket(), SocketWanted: true, HostRoot: "/", ContainerdConfig: r.ConfigFile(),
-		KubeletDir: "/var/lib/kubelet", Download: true, Output: "json", Version: "lab",
+		Files: []string{"-"}, Socket: r.Socket(), SocketWanted: true, Download: true, Output: "json",
+		Registries: nodeconfig.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}, Kubelet: kubelet.Options{Dir: "/var/lib/kubelet"},
 		Report: func(verdicts []diagnosis.Verdict, _ string, _ time.Time) any {
 			if len(verdicts) != 1 {
 				return nil
