@@ -210,7 +210,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: ShortNameAmbiguous, Label: "short_name_ambiguous", Title: "Ambiguous short name", Fixer: FixApplication,
 	Meaning: "The image has a short name without a registry, and the runtime does not choose one.",
 	Advice:  "Write the image name with its registry.",
-	Place:   OnNode, summary: shortSummary, remedy: shortRemedy, retry: retryShowsNoMore, regardless: true,
+	Place:   OnNode, summary: detailSummary(FaultNameAmbiguous), remedy: shortRemedy, retry: retryShowsNoMore, regardless: true,
 }, {
 	Cause: ImageNotPresent, Label: "never_pull_missing", Title: "Image not on the node", Fixer: FixApplication,
 	Meaning: "The pull policy is Never, and the image is not on the node.",

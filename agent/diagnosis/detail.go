@@ -330,12 +330,6 @@ func (c *CredentialRef) where() string {
 
 func moment(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
-// unsignedSize is Size for numbers that may be too large for an int64.
-func unsignedSize(n uint64) string {
-	const most = 1<<63 - 1
-	return Size(int64(min(n, most))) // #nosec G115 -- it fits
-}
-
 // hostsInTurn names the first host and those that are asked if it fails.
 func hostsInTurn(hosts []string) string {
 	switch len(hosts) {
@@ -494,7 +488,7 @@ func (f Failure) roomDetail(r *Room) string {
 	if r.Stopped {
 		what = "the retried pull of " + f.Image + " was stopped"
 	}
-	return fmt.Sprintf("%s for lack of disk space: node %s has %s free, and whypull leaves %s free for others", what, f.Node, unsignedSize(r.Free), unsignedSize(r.Floor))
+	return fmt.Sprintf("%s for lack of disk space: node %s has %s free, and whypull leaves %s free for others", what, f.Node, Size(r.Free), Size(r.Floor))
 }
 
 func (f Failure) retryDetail(e *Evidence, r *RetryFacts) string {
@@ -526,7 +520,7 @@ func (f Failure) diskDetail(e *Evidence, d *DiskFacts) string {
 		if s.Unseen != "" {
 			continue
 		}
-		part := fmt.Sprintf("%s%s free on %s", unsignedSize(s.Free), s.fewInodes(), s.directory())
+		part := fmt.Sprintf("%s%s free on %s", Size(s.Free), s.fewInodes(), s.directory())
 		if len(parts) == 0 {
 			part = fmt.Sprintf("node %s now has %s", f.Node, part)
 		}
@@ -543,17 +537,17 @@ func (f Failure) diskDetail(e *Evidence, d *DiskFacts) string {
 func (f Failure) shortageDetail(d *DiskFacts, s Filesystem) string {
 	switch {
 	case s.NoInodes:
-		return fmt.Sprintf("node %s has no inodes left on %s, so no file can be created; %s free", f.Node, s.directory(), unsignedSize(s.Free))
+		return fmt.Sprintf("node %s has no inodes left on %s, so no file can be created; %s free", f.Node, s.directory(), Size(s.Free))
 	case s.Full && s.Needed > 0:
-		return fmt.Sprintf("node %s has no space left on %s (0 B of %s), and %s", f.Node, s.directory(), unsignedSize(s.Total), d.wants(s))
+		return fmt.Sprintf("node %s has no space left on %s (0 B of %s), and %s", f.Node, s.directory(), Size(s.Total), d.wants(s))
 	case s.Full:
-		return fmt.Sprintf("node %s has no space left on %s (0 B of %s)", f.Node, s.directory(), unsignedSize(s.Total))
+		return fmt.Sprintf("node %s has no space left on %s (0 B of %s)", f.Node, s.directory(), Size(s.Total))
 	}
 	few := "has"
 	if d.Estimated && !d.Sole {
 		few = "may have"
 	}
-	return fmt.Sprintf("node %s %s too little space on %s: %s free, and %s", f.Node, few, s.directory(), unsignedSize(s.Free), d.wants(s))
+	return fmt.Sprintf("node %s %s too little space on %s: %s free, and %s", f.Node, few, s.directory(), Size(s.Free), d.wants(s))
 }
 
 // wants says how much space on a file system the image needs.
@@ -565,7 +559,7 @@ func (d *DiskFacts) wants(s Filesystem) string {
 	if slices.Contains(s.Uses, FilesystemImages) {
 		unpacked = " once unpacked"
 	}
-	return fmt.Sprintf("%s needs about %s%s", what, unsignedSize(s.Needed), unpacked)
+	return fmt.Sprintf("%s needs about %s%s", what, Size(s.Needed), unpacked)
 }
 
 // directory names a file system, and the other directory at which it was seen: that

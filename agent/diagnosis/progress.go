@@ -90,7 +90,7 @@ func roughly(d time.Duration) string {
 }
 
 // Size is a number of bytes for people.
-func Size(n int64) string {
+func Size[N int64 | uint64](n N) string {
 	const k = 1 << 10
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	f, i := float64(n), 0

@@ -112,11 +112,6 @@ func timeoutSummary(x *facts) string {
 	return s
 }
 
-func shortSummary(x *facts) string {
-	e, _ := x.first(CheckRegistry, FaultNameAmbiguous)
-	return x.detail(e)
-}
-
 // signatureSummary names the policy that has refused the image.
 func signatureSummary(x *facts) string {
 	e := x.policy()
