@@ -177,7 +177,12 @@ func corrections(image string) []string {
 	for strings.Contains(s, "//") {
 		s = strings.ReplaceAll(s, "//", "/")
 	}
-	s = plainTag(lowerPath(plainHost(s)))
+	meant := diagnosis.Image{Written: plainHost(s)}
+	tag := meant.Suffix()
+	if !strings.Contains(tag, "@") { // such as the + of a version with build metadata
+		tag = strings.ReplaceAll(tag, "+", "-")
+	}
+	s = strings.ToLower(meant.Untagged()) + tag
 	if s == image || s == "" {
 		return nil
 	}
@@ -194,26 +199,4 @@ func plainHost(s string) string {
 		return s
 	}
 	return name + "/" + after
-}
-
-// lowerPath lowercases the repository but not the tag.
-func lowerPath(s string) string {
-	cut := len(s)
-	slash := strings.LastIndex(s, "/") + 1
-	if i := strings.IndexAny(s[slash:], ":@"); i >= 0 {
-		cut = slash + i
-	}
-	return strings.ToLower(s[:cut]) + s[cut:]
-}
-
-// plainTag replaces characters that a tag must not have, such as the + of a version with
-// build metadata.
-func plainTag(s string) string {
-	slash := strings.LastIndex(s, "/") + 1
-	colon := strings.LastIndex(s[slash:], ":")
-	if colon < 0 || strings.Contains(s, "@") {
-		return s
-	}
-	at := slash + colon + 1
-	return s[:at] + strings.ReplaceAll(s[at:], "+", "-")
 }
