@@ -1,11 +1,13 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"syscall"
@@ -251,13 +253,7 @@ func (v podView) ask(ctx context.Context, e registry.Endpoint) podAnswer {
 }
 
 func portOf(e registry.Endpoint) string {
-	if _, port, err := net.SplitHostPort(e.Host); err == nil {
-		return port
-	}
-	if e.Scheme == "http" {
-		return "80"
-	}
-	return "443"
+	return cmp.Or((&url.URL{Host: e.Host}).Port(), map[string]string{"http": "80"}[e.Scheme], "443")
 }
 
 // accessError returns why the pod's network cannot be entered; nil if it can. It
