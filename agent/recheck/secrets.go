@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/share"
 )
 
 const (
@@ -123,8 +124,9 @@ func (w *Watch) serve(ctx context.Context, wg *sync.WaitGroup) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	chosen := map[secret]bool{}
-	for _, s := range fair(w.watchable(), mostWatches) {
-		chosen[*s] = true
+	all := w.watchable()
+	for _, i := range share.InTurn(len(all), mostWatches, func(i int) string { return all[i].namespace }) {
+		chosen[*all[i]] = true
 	}
 	for s, f := range w.followed {
 		switch {
@@ -154,22 +156,6 @@ func (w *Watch) watchable() []*secret {
 	slices.SortFunc(open, (*secret).compare)
 	slices.SortFunc(closed, (*secret).compare)
 	return append(open, closed...)
-}
-
-// fair returns at most n of the secrets: the first of each namespace, then the second
-// of each, and so on.
-func fair(all []*secret, n int) []*secret {
-	if len(all) <= n {
-		return all
-	}
-	seen, places := map[string]int{}, map[*secret]int{}
-	for _, s := range all {
-		places[s] = seen[s.namespace]
-		seen[s.namespace]++
-	}
-	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(a, b *secret) int { return places[a] - places[b] })
-	return all[:n]
 }
 
 // watch watches a secret until the context ends or no watch is allowed.

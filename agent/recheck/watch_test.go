@@ -493,26 +493,6 @@ func TestWatchesAreShared(t *testing.T) {
 	})
 }
 
-func TestFair(t *testing.T) {
-	t.Parallel()
-	all := []*secret{{"a", "1"}, {"a", "2"}, {"a", "3"}, {"b", "1"}, {"c", "1"}, {"c", "2"}}
-	named := func(all []*secret) string {
-		var out []secret
-		for _, s := range all {
-			out = append(out, *s)
-		}
-		return fmt.Sprint(out)
-	}
-	for n, want := range map[int]string{
-		0: "[]", 2: "[{a 1} {b 1}]", 4: "[{a 1} {b 1} {c 1} {a 2}]",
-		5: "[{a 1} {b 1} {c 1} {a 2} {c 2}]", 6: named(all), 9: named(all),
-	} {
-		if got := named(fair(all, n)); got != want {
-			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-}
-
 // Without an API server, nothing is polled.
 func TestNoSecrets(t *testing.T) {
 	t.Parallel()

@@ -79,7 +79,7 @@ func allowed() map[string][]string {
 		"agent/keyring":   {"agent/diagnosis", "cri/credential"},
 		"agent/kube":      {"agent/diagnosis", "agent/share", "cri/credential"},
 		"agent/kubelet":   {"agent/diagnosis", "agent/share", "agent/keyring", "cri/credential", "cri/hostfs", "cri/systemd"},
-		"agent/recheck":   {"agent/diagnosis", "agent/kube", "cri/hostfs"},
+		"agent/recheck":   {"agent/diagnosis", "agent/kube", "agent/share", "cri/hostfs"},
 		"agent/podwatch":  {"agent/diagnosis", "agent/diagnosis/message"},
 		"agent/share":     {},
 		"agent/provider":  {"agent/diagnosis", "agent/kube", "agent/kubelet", "agent/share", "cri/credential", "cri/hostfs"},
@@ -97,7 +97,7 @@ func allowed() map[string][]string {
 		"cri/credential":  {},
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent", "agent/diagnosis", "agent/imagecheck", "agent/kube", "agent/podwatch", "agent/share"},
-		"report/metrics":  {"agent/diagnosis"},
+		"report/metrics":  {"agent/diagnosis", "agent/share"},
 		"report/fleet":    {"agent/diagnosis", "agent/diagnosis/message", "agent/podwatch", "deploy/runbook", "report"},
 		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/hostfs", "cri/nodeconfig", "cri/registry"},
 	}

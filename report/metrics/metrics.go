@@ -16,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // topRegistries is the number of registries with a label value of their own, those with
@@ -346,7 +347,7 @@ func namedRegistries(failures map[string][]failing) []string {
 		return cmp.Or(counts[*b]-counts[*a], cmp.Compare(a.registry, b.registry), cmp.Compare(a.namespace, b.namespace))
 	})
 	var out []string
-	for _, i := range inTurn(len(all), func(i int) string { return all[i].namespace }) {
+	for _, i := range share.InTurn(len(all), len(all), func(i int) string { return all[i].namespace }) {
 		if len(out) == topRegistries {
 			break
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // podSeries is the maximum number of containers with series of their own, of each namespace
@@ -58,8 +59,7 @@ func (m *Agent) podsCollector() collector {
 		for _, f := range all {
 			unnamed[f.runs]++
 		}
-		turns := inTurn(len(all), func(i int) string { return all[i].labels.namespace })
-		for _, i := range turns[:min(len(turns), podSeries)] {
+		for _, i := range share.InTurn(len(all), podSeries, func(i int) string { return all[i].labels.namespace }) {
 			f := all[i]
 			unnamed[f.runs]--
 			if f.runs {
@@ -72,18 +72,6 @@ func (m *Agent) podsCollector() collector {
 		ch <- gauge(dropped, float64(unnamed[false]))
 		ch <- gauge(omitted, float64(unnamed[true]))
 	}}
-}
-
-// inTurn returns the indexes of the first of each namespace, then of the second of each,
-// and so on: one with many leaves room for the others.
-func inTurn(n int, namespace func(i int) string) []int {
-	out, places, seen := make([]int, n), make([]int, n), map[string]int{}
-	for i := range n {
-		out[i], places[i] = i, seen[namespace(i)]
-		seen[namespace(i)]++
-	}
-	slices.SortStableFunc(out, func(a, b int) int { return places[a] - places[b] })
-	return out
 }
 
 // podFailures returns the containers, those with the earliest start first. Those with

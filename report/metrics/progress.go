@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // progressSeries is the maximum number of pulls in each of the two metrics.
@@ -53,8 +54,7 @@ func (m *Agent) progressCollector() collector {
 // shown returns the pulls with a series: of each namespace in turn the first.
 func shown(all []*pull) []*pull {
 	var out []*pull
-	turns := inTurn(len(all), func(i int) string { return all[i].labels.namespace })
-	for _, i := range turns[:min(len(turns), progressSeries)] {
+	for _, i := range share.InTurn(len(all), progressSeries, func(i int) string { return all[i].labels.namespace }) {
 		out = append(out, all[i])
 	}
 	return out
