@@ -203,7 +203,11 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe, report.Annotations()...)
 	running := podwatch.NewRunning(report.UnavailableAnnotation, o.imageCheck > 0, images.Observe)
 	stores := podwatch.Stores{tracker, running}
-	source := client.PodWatch(stores.AddListed, func(err error) { log.Warn("watch on pods failed", "err", err) })
+	source := client.PodWatch(stores.AddListed, func(err error) {
+		if ctx.Err() == nil { // the reflector does not wait for a list that it gives up
+			log.Warn("watch on pods failed", "err", err)
+		}
+	})
 	reflector := cache.NewReflectorWithOptions(source, &corev1.Pod{}, stores, cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
 	watch := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
