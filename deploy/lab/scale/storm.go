@@ -72,11 +72,15 @@ func Storm(ctx context.Context, l *lab.Lab, source string, o StormOptions, out, 
 		return err
 	}
 	go s.clock.Follow(ctx, s.client)
+	var all []round
 	for _, f := range failures()[:2] {
-		if err := st.measure(ctx, f); err != nil {
+		rounds, err := st.measure(ctx, f)
+		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
+		all = append(all, rounds...)
 	}
+	st.say("both", "%s", compare(all))
 	return nil
 }
 
@@ -113,7 +117,7 @@ func (st *storm) runAgent(ctx context.Context) error {
 
 // measure has pods fail in turn on both nodes, some times, for a reason that is new each
 // time, so that the agent knows no answer yet. Either is first in every other round.
-func (st *storm) measure(ctx context.Context, f failure) error {
+func (st *storm) measure(ctx context.Context, f failure) ([]round, error) {
 	var rounds []round
 	var annotations map[string]string
 	var cpu float64
@@ -121,7 +125,7 @@ func (st *storm) measure(ctx context.Context, f failure) error {
 		fmt.Fprintf(st.progress, "%s, round %d of %d\n", f.name, n+1, st.Rounds)
 		f, err := st.renew(ctx, f, n)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var r round
 		steps := []func() error{
@@ -141,14 +145,14 @@ func (st *storm) measure(ctx context.Context, f failure) error {
 		}
 		for _, step := range steps {
 			if err := step(); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		rounds = append(rounds, r)
 	}
 	st.say(f.name, "%s", compare(rounds))
 	st.say(f.name, "the agent's CPU: %.2f s a storm of %d pods, with its Events", cpu/float64(st.Rounds), st.Pods)
-	return nil
+	return rounds, nil
 }
 
 // renew returns a failure with pods and a secret or a tag of its own.
