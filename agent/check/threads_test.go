@@ -57,6 +57,12 @@ func TestThreads(t *testing.T) {
 			content.Break(ocispec.Descriptor{Digest: content.Tagged("v1")}, func(o *registrytest.Object) { o.Type = "binary/octet-stream" })
 			return m.check(m.serve("registry.test", only(r)) + "/team/app:v1")
 		}, diagnosis.UnsupportedFormat, diagnosis.Confirmed, []string{"Content-Type"}},
+		"zstd layers, and a Docker that cannot decompress them": {func(t *testing.T, m *machine) diagnosed {
+			return m.check(zstd(t, m)+"/team/app:v1", on(t, "docker", "20.10.25"))
+		}, diagnosis.UnsupportedFormat, diagnosis.Likely, []string{"compressed with zstd", "Docker 23.0"}},
+		"zstd layers, and a Docker that decompresses them": {func(t *testing.T, m *machine) diagnosed {
+			return m.check(zstd(t, m)+"/team/app:v1", on(t, "docker", "23.0.1"))
+		}, diagnosis.NotReproducible, diagnosis.Likely, nil},
 		"malformed certificate": {func(t *testing.T, m *machine) diagnosed {
 			pair := m.ca.Issue(catest.Request{Names: []string{"registry.test"}}).TLS()
 			pair.Certificate = [][]byte{[]byte("no certificate")}
@@ -100,6 +106,16 @@ func facade(m *machine) (at string) {
 	return m.serve("facade.test", answering("team/app", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+to+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
+}
+
+// zstd is a registry of an image whose layer is compressed with zstd.
+func zstd(t *testing.T, m *machine) (at string) {
+	t.Helper()
+	content := registrytest.NewContent(t)
+	layer := content.Layer(10)
+	layer.MediaType = ocispec.MediaTypeImageLayerZstd
+	content.Tag("v1", content.Image(ocispec.Platform{OS: "linux", Architecture: "amd64"}, layer))
+	return m.serve("registry.test", only(registrytest.Repository{Name: "team/app", Content: content}))
 }
 
 // entryOf is secret regcred with the credentials of a private registry under a key.

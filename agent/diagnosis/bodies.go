@@ -250,6 +250,7 @@ const (
 	FormSchema1   Form = "only in manifest schema 1, which the runtime does not support"
 	FormMediaType Form = "without the media type of a manifest, so the runtime does not read it"
 	FormBlob      Form = "as a blob that is no manifest: its digest may be that of an image's config (the image ID)"
+	FormZstd      Form = "with layers compressed with zstd, which this version of the runtime cannot decompress"
 )
 
 // Alert is why a TLS handshake failed, in words of package registry that follow the server's

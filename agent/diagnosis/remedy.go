@@ -943,7 +943,13 @@ const nodesByPlatform = "kubectl get nodes --label-columns=kubernetes.io/os,kube
 
 // formatRemedy shows what the node gets if that is not a manifest at all.
 func formatRemedy(x *facts) []string {
-	if e, _ := x.atOrigin(FaultUnsupportedFormat); e.Registry().Form == FormBlob {
+	switch e, _ := x.atOrigin(FaultUnsupportedFormat); e.Registry().Form {
+	case FormZstd:
+		return []string{
+			comment("Update the container runtime of node %s: zstd needs Docker 23.0 or containerd 1.5. Or push the image with gzip layers:", x.Node),
+			"docker buildx build --output type=registry,name=" + quote(x.Image) + ",compression=gzip,force-compression=true .",
+		}
+	case FormBlob:
 		return x.setImage(x.Ref().Untagged()+"@"+blank("digest"), "use the digest of the manifest or index, which docker buildx imagetools inspect shows")
 	}
 	if _, ok := x.atOrigin(FaultWebPage); ok {

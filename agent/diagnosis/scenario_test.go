@@ -467,7 +467,7 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 	case "tokenplain":
 		b.TokenHost, b.TokenPlain = value, true
 	case "form":
-		b.Form = map[string]Form{"blob": FormBlob}[value]
+		b.Form = map[string]Form{"blob": FormBlob, "zstd": FormZstd}[value]
 	case "encrypted":
 		b.Encrypted = value == "yes"
 	case "outside":

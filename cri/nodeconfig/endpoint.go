@@ -227,8 +227,21 @@ func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport 
 			TakesSchema1: strings.HasPrefix(strings.TrimPrefix(c.opts.RuntimeVersion, "v"), "1."),
 			Transport:    transport, Proxy: c.opts.Proxy, Resolve: c.opts.Resolve,
 			Version: c.opts.Version, Timeouts: c.opts.Timeouts, Room: c.opts.Room,
+			NoZstd: c.lacksZstd(),
 		},
 	}
+}
+
+// lacksZstd reports whether the runtime cannot decompress layers with zstd: Docker before
+// 23.0 (moby 41759), containerd before 1.5 (archive/compression).
+func (c *Config) lacksZstd() bool {
+	switch {
+	case c.opts.isCRIO():
+		return false
+	case c.opts.isDocker():
+		return c.version.atLeast(17, 0) && !c.version.atLeast(23, 0) // 2.4 is one that is not known
+	}
+	return !c.version.atLeast(1, 5)
 }
 
 // namespaceFor is containerd's rule for adding ?ns=: for mirrors (registry.go,

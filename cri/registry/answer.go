@@ -227,6 +227,7 @@ const (
 	FormMediaType Form = "without the media type of a manifest, so the runtime does not read it"
 	FormTooLarge  Form = "with a manifest that is larger than the runtime reads"
 	FormLayers    Form = "with a config that has another number of layers than the manifest"
+	FormZstd      Form = "with layers compressed with zstd, which this version of the runtime cannot decompress"
 )
 
 // Part is a blob in a manifest.

@@ -187,6 +187,10 @@ func (i *inspection) unpackFlaw(ctx context.Context, m ocispec.Manifest, config 
 		return flaw{}
 	}
 	for _, d := range m.Layers {
+		if i.endpoint.Settings.NoZstd && strings.HasSuffix(d.MediaType, "zstd") {
+			unsupported.form = FormZstd
+			return unsupported
+		}
 		_, err := images.DiffCompression(ctx, d.MediaType)
 		if err != nil && images.IsLayerType(d.MediaType) && d.MediaType != images.MediaTypeErofsLayer {
 			return unsupported

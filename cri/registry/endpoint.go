@@ -75,8 +75,8 @@ type Settings struct {
 	// TakesSchema1 is true if the runtime accepts manifests of the first schema.
 	TakesSchema1 bool
 	// NoDockerZstd is true if the runtime does not know layers of Docker's media type
-	// that are compressed with zstd.
-	NoDockerZstd bool
+	// that are compressed with zstd, NoZstd if it cannot decompress zstd at all.
+	NoDockerZstd, NoZstd bool
 	// Variant distinguishes endpoints of one host that are asked with other certificates
 	// or headers; it counts from 0 for each host.
 	Variant int
