@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -138,10 +139,32 @@ func (s *Service) assign(env Environment, value, file string) Environment {
 	return env
 }
 
-// expand replaces the specifiers for the unit's name, and "%%", which occurs in
-// percent-encoded passwords. It keeps all others.
+// expand replaces specifiers as the manager of the system does (systemd.unit(5)), and
+// "%%", which occurs in percent-encoded passwords. It keeps those of the machine that are
+// in no file, and what is none, such as "%40".
 func (s *Service) expand(text string) string {
-	return strings.NewReplacer("%%", "%", "%n", s.name+".service", "%N", s.name, "%p", s.name).Replace(text)
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	hostname := s.firstLine("/etc/hostname")
+	short, _, _ := strings.Cut(hostname, ".")
+	return strings.NewReplacer(
+		"%%", "%", "%n", s.name+".service", "%N", s.name, "%p", s.name, "%P", strings.ReplaceAll(s.name, "-", "/"), "%i", "", "%I", "",
+		"%f", "/"+strings.ReplaceAll(s.name, "-", "/"), "%j", s.name[strings.LastIndexByte(s.name, '-')+1:], "%J", s.name[strings.LastIndexByte(s.name, '-')+1:],
+		"%u", "root", "%U", "0", "%g", "root", "%G", "0", "%h", "/root",
+		"%t", "/run", "%T", "/tmp", "%V", "/var/tmp", "%S", "/var/lib", "%C", "/var/cache", "%L", "/var/log", "%E", "/etc",
+		"%H", cmp.Or(hostname, "%H"), "%l", cmp.Or(short, "%l"), "%m", cmp.Or(s.firstLine("/etc/machine-id"), "%m"),
+	).Replace(text)
+}
+
+// firstLine returns the first line of a file; "" if it cannot be read.
+func (s *Service) firstLine(name string) string {
+	data, err := s.host.ReadFile(name, maxFile)
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	return strings.TrimSpace(line)
 }
 
 // Environment returns the environment with which systemd starts the service, as
