@@ -63,6 +63,12 @@ func TestThreads(t *testing.T) {
 		"zstd layers, and a Docker that decompresses them": {func(t *testing.T, m *machine) diagnosed {
 			return m.check(zstd(t, m)+"/team/app:v1", on(t, "docker", "23.0.1"))
 		}, diagnosis.NotReproducible, diagnosis.Likely, nil},
+		"token server on plain HTTP that is not there": {func(t *testing.T, m *machine) diagnosed {
+			at := m.private("registry.test", registrytest.Bearer, func(c *registrytest.Config) {
+				c.Realm = "http://" + m.named("tokens.test", "127.0.0.1:"+sockettest.ClosedPort(t)) + "/token"
+			})
+			return m.pod(at+"/team/app:v1", []string{entryOf(t, at)})
+		}, diagnosis.ConnectionRefused, diagnosis.Confirmed, []string{"token server tokens.test"}},
 		"malformed certificate": {func(t *testing.T, m *machine) diagnosed {
 			pair := m.ca.Issue(catest.Request{Names: []string{"registry.test"}}).TLS()
 			pair.Certificate = [][]byte{[]byte("no certificate")}

@@ -202,7 +202,7 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []di
 		another := answer.Found && (len(answer.Content.Missed) > 1 || slices.ContainsFunc(found, contentRefused))
 		refused = refused || another
 		if !another && settled(answer, cred) {
-			return out, final
+			return append(out, v.wayToTokens(ctx, e, answer)...), final
 		}
 	}
 	if usable := v.usable(); len(usable) > maxCredentials && !e.WithoutCredential {
@@ -216,6 +216,23 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []di
 func settled(a registry.Answer, cred *keyring.Credential) bool {
 	withheld := errors.Is(a.Err, registry.ErrRealmInsecure) // the kubelet makes no attempt without it either
 	return a.Found || withheld || aboutEndpoint(a) || a.Fault == registry.FaultRateLimited || cred != nil && indifferent(a)
+}
+
+// wayToTokens asks without a credential a token server to which whypull sends none, since
+// that is on plain HTTP, and returns the evidence if it is not reached: the runtime, which
+// sends them, does not reach it either.
+func (v visit) wayToTokens(ctx context.Context, e registry.Endpoint, withheld registry.Answer) []diagnosis.Evidence {
+	if !errors.Is(withheld.Err, registry.ErrRealmInsecure) || !withheld.Auth.TokenPlain {
+		return nil
+	}
+	answer, from := v.c.asker.ask(ctx, e, v.ref, nil, v.since, false, nil)
+	unreached := []registry.Fault{
+		registry.FaultNameNotFound, registry.FaultDNSFailure, registry.FaultConnectionRefused, registry.FaultConnectionTimeout, registry.FaultNetworkUnreachable,
+	}
+	if from.reason != "" || answer.Phase != registry.PhaseToken || !slices.Contains(unreached, answer.Fault) {
+		return nil
+	}
+	return v.emit(nil, v.mark(e, v.evidence(e, answer, nil)))
 }
 
 // attempt asks an endpoint with one credential; also for the content, if it is an
