@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -69,6 +70,21 @@ func TestThreads(t *testing.T) {
 			})
 			return m.pod(at+"/team/app:v1", []string{entryOf(t, at)})
 		}, diagnosis.ConnectionRefused, diagnosis.Confirmed, []string{"token server tokens.test"}},
+		"key of the old file in hosts.toml": {func(t *testing.T, m *machine) diagnosed {
+			return m.check(strange(t, m, "  insecure_skip_verify = true\n") + "/team/app:v1")
+		}, diagnosis.TLSUntrusted, diagnosis.Confirmed, []string{"hosts.toml (line 4)", "skip_verify, ca and client"}},
+		"table of the old file in hosts.toml": {func(t *testing.T, m *machine) diagnosed {
+			return m.check(strange(t, m, "  [host.\"https://AT\".tls]\n  ca_file = \"ca.crt\"\n") + "/team/app:v1")
+		}, diagnosis.TLSUntrusted, diagnosis.Confirmed, []string{"hosts.toml (line 4)"}},
+		"authority that is not in PEM form": {func(t *testing.T, m *machine) diagnosed {
+			return m.check(strange(t, m, "  ca = \"ca.crt\"\n") + "/team/app:v1")
+		}, diagnosis.RegistryConfigInvalid, diagnosis.Confirmed, []string{"/ca.crt, which cannot be read or is not valid"}},
+		"URL in NO_PROXY": {func(t *testing.T, m *machine) diagnosed {
+			return proxied(t, m, "NO_PROXY=localhost,https://registry.test/")
+		}, diagnosis.ProxyFailed, diagnosis.Confirmed, []string{"NO_PROXY (/etc/systemd/system/containerd.service)", "without scheme or path"}},
+		"NO_PROXY without commas": {func(t *testing.T, m *machine) diagnosed {
+			return proxied(t, m, "\"NO_PROXY=localhost registry.test\"")
+		}, diagnosis.ProxyFailed, diagnosis.Confirmed, []string{"commas in between"}},
 		"malformed certificate": {func(t *testing.T, m *machine) diagnosed {
 			pair := m.ca.Issue(catest.Request{Names: []string{"registry.test"}}).TLS()
 			pair.Certificate = [][]byte{[]byte("no certificate")}
@@ -112,6 +128,29 @@ func facade(m *machine) (at string) {
 	return m.serve("facade.test", answering("team/app", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+to+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
+}
+
+// strange is a registry with a certificate that the node does not trust, and with its own
+// table in hosts.toml that ends with some lines. What is ca.crt is no certificate.
+func strange(t *testing.T, m *machine, lines string) (at string) {
+	t.Helper()
+	r, _ := image(t, "team/app")
+	config := only(r)
+	config.Certificate = catest.New(t).Issue(catest.Request{Names: []string{"registry.test"}})
+	at = m.serve("registry.test", config)
+	m.file("etc/containerd/certs.d/"+at+"/ca.crt", "no certificate")
+	m.hostsFile(at, strings.ReplaceAll("server = \"https://AT\"\n[host.\"https://AT\"]\n  capabilities = [\"pull\", \"resolve\"]\n"+lines, "AT", at))
+	return at
+}
+
+// proxied pulls through a proxy that refuses, in an environment with one more variable.
+func proxied(t *testing.T, m *machine, variable string) diagnosed {
+	t.Helper()
+	r, _ := image(t, "team/app")
+	at := m.serve("registry.test", only(r))
+	proxy, _ := connectProxy(t, http.StatusForbidden)
+	m.file("etc/systemd/system/containerd.service", "[Service]\nEnvironment=HTTPS_PROXY="+proxy+" "+variable+"\n")
+	return m.check(at+"/team/app:v1", on(t, "containerd", "v2.4.2"))
 }
 
 // zstd is a registry of an image whose layer is compressed with zstd.

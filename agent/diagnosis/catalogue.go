@@ -335,17 +335,17 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: TLSHostnameMismatch, Label: "tls_hostname_mismatch", Title: "Certificate for another name", Fixer: FixRegistry,
 	Meaning: "The certificate of the registry is not valid for its host name.",
 	Advice:  "Use a host name that is in the certificate, or reissue the certificate.",
-	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultTLSHostnameMismatch), remedy: certificateRemedy(TLSHostnameMismatch), kin: kinTLS, ofManifest: true,
+	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: unusedSummary(ConfigOfTLS, FaultTLSHostnameMismatch), remedy: certificateRemedy(TLSHostnameMismatch), kin: kinTLS, ofManifest: true,
 }, {
 	Cause: TLSExpired, Label: "tls_expired", Title: "Certificate expired or not yet valid", Fixer: FixRegistry,
 	Meaning: "The certificate of the registry has expired or is not yet valid, according to the clock of the node.",
 	Advice:  "Renew the certificate, and check the clock of the node.",
-	Group:   ByRegistry, PerNode: true, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultTLSExpired), remedy: certificateRemedy(TLSExpired), kin: kinTLS, ofManifest: true,
+	Group:   ByRegistry, PerNode: true, Weight: CountsTwice, Place: OnTheWay, summary: unusedSummary(ConfigOfTLS, FaultTLSExpired), remedy: certificateRemedy(TLSExpired), kin: kinTLS, ofManifest: true,
 }, {
 	Cause: TLSHandshakeFailed, Label: "tls_handshake_failed", Title: "TLS handshake failed", Fixer: FixNode,
 	Meaning: "The registry and the node do not agree on the client certificate, TLS version or cipher suite.",
 	Advice:  "Configure the client certificate or TLS version that the registry requires.",
-	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultTLSHandshakeFailed), remedy: handshakeRemedy, kin: kinTLS, ofManifest: true,
+	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: unusedSummary(ConfigOfTLS, FaultTLSHandshakeFailed), remedy: handshakeRemedy, kin: kinTLS, ofManifest: true,
 }, {
 	Cause: HTTPSMismatch, Label: "http_https_mismatch", Title: "HTTP and HTTPS mixed up", Fixer: FixNode,
 	Meaning: "The node uses HTTPS where the registry speaks plain HTTP, or the other way around.",
@@ -355,7 +355,7 @@ var catalogue = []Entry{{ //nolint:gochecknoglobals // never written
 	Cause: ProxyFailed, Label: "proxy_error", Title: "Proxy failed", Transient: true, Fixer: FixNode,
 	Meaning: "The proxy between the node and the registry fails.",
 	Advice:  "Fix the proxy, or the proxy settings of the node.",
-	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: detailSummary(FaultProxyFailed, FaultWebPage), remedy: proxyRemedy,
+	Group:   ByRegistry, Weight: CountsTwice, Place: OnTheWay, summary: unusedSummary(ConfigOfProxy, FaultProxyFailed, FaultWebPage), remedy: proxyRemedy,
 }, {
 	Cause: MirrorFailed, Label: "mirror_error", Title: "Mirror failed", Transient: true, Fixer: FixNode,
 	Meaning: "The error of a registry mirror hides the one of the upstream registry, or the mirror is the only source.",

@@ -108,6 +108,9 @@ const (
 	ConfigOfWay   ConfigEffect = "way"
 	ConfigOfTrust ConfigEffect = "trust"
 	ConfigOfBoth  ConfigEffect = "wayAndTrust"
+	// It would matter where TLS to the registry fails in any way, or where a proxy is used.
+	ConfigOfTLS   ConfigEffect = "tls"
+	ConfigOfProxy ConfigEffect = "proxy"
 )
 
 // Effect returns what the problem means to a pull; "" for one that is not known.
@@ -119,7 +122,7 @@ var configProblems = map[ConfigProblem]struct { //nolint:gochecknoglobals // nev
 	effect ConfigEffect
 	says   string
 }{
-	"CertificateUnusable":      {ConfigRefuses, "{file} names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"},
+	"CertificateUnusable":      {ConfigRefuses, "{file} names {named} cannot be read or is not valid, so the runtime refuses the pull"},
 	ConfigCertificatesUnusable: {ConfigRefuses, "{file} has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull"},
 	"LocationInvalid":          {ConfigRefuses, "{file} has a location that makes the name of this image invalid, so the runtime refuses the pull"},
 	"EndpointInvalid":          {ConfigRefuses, "{file} has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull"},
@@ -172,6 +175,9 @@ var configProblems = map[ConfigProblem]struct { //nolint:gochecknoglobals // nev
 	"NotCrt":         {ConfigOfTrust, "{file} is not read: the names of files with certificate authorities must end with .crt"},
 	"NotNamed":       {ConfigOfTrust, "{file} is not read: hosts.toml in the same directory does not name it as ca"},
 	"OtherDirectory": {ConfigOfTrust, "{file} has certificates that are not in the directory that the runtime reads for the registry"},
+
+	"ForeignKey":   {ConfigOfTLS, "containerd ignores the key in {file}{line}: it knows skip_verify, ca and client"},
+	"NoProxyEntry": {ConfigOfProxy, "NO_PROXY ({file}) has the registry in a form that never matches: entries are hosts or networks with commas in between, without scheme or path"},
 
 	"Hidden":             {ConfigUnseen, "{file}, which the node's configuration names, is not mounted into whypull; the runtime may read it"},
 	"CredentialUnusable": {ConfigUnseen, "{file} has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none"},

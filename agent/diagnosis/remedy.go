@@ -926,11 +926,16 @@ func proxyRemedy(x *facts) []string {
 			x.tools().proxies,
 		}
 	}
+	written := ""
+	if unused := x.unused(ConfigOfProxy); unused != "" {
+		written = comment("If node %s is to reach the registry without the proxy, correct this and restart the runtime: %s", x.Node, unused)
+	}
 	tls := ""
 	if strings.HasPrefix(e.Registry().Proxy, "https://") {
 		tls = comment("HTTPS_PROXY starts with https://, so the runtime uses TLS to the proxy itself. Most proxies expect http:// there")
 	}
 	return []string{
+		written,
 		tls,
 		comment("On node %s, use the proxy as the runtime does:", x.Node),
 		"curl -sv --max-time 20 --proxy " + quote(e.Registry().Proxy) + " " + quote(e.Endpoint.URL+"/v2/"),
@@ -1278,6 +1283,9 @@ func untrustedRemedy(x *facts) []string {
 		lines = append([]string{comment("The registry seems to have made a new self-signed certificate, and node %s trusts the old one. Use the new one:", x.Node)}, lines...)
 	default:
 		lines = append([]string{comment("Authority %s seems to have been issued again with another key, and node %s trusts the old one. Use its current certificate:", c.Issuer, x.Node)}, lines...)
+	}
+	if unused := x.unused(ConfigOfTLS); unused != "" {
+		lines = append([]string{comment("On node %s, correct this: %s. Or:", x.Node, unused)}, lines...)
 	}
 	if c != nil && c.Alone && !c.Namesake && !c.SelfSigned && c.Issuer != "" {
 		lines = append(lines, comment("Or, if %s is an intermediate authority of one that the node trusts, make the server send its certificate too", c.Issuer))

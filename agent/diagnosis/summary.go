@@ -72,7 +72,14 @@ func (x *facts) undecrypted() bool { return x.message().Undecrypted || x.encrypt
 // trustSummary is detailSummary with a setting without effect that would make the runtime
 // trust the registry, or not ask for a certificate.
 func trustSummary(fault Fault) func(*facts) string {
-	return func(x *facts) string { return x.withUnused(detailSummary(fault)(x), ConfigOfTrust) }
+	return func(x *facts) string {
+		return x.withUnused(detailSummary(fault)(x), ConfigOfTLS, ConfigOfProxy, ConfigOfTrust)
+	}
+}
+
+// unusedSummary is detailSummary with a setting without effect that would matter.
+func unusedSummary(matters ConfigEffect, faults ...Fault) func(*facts) string {
+	return func(x *facts) string { return x.withUnused(detailSummary(faults...)(x), matters) }
 }
 
 // connectionSummary is detailSummary with what the pod can do and the node cannot.
@@ -224,15 +231,20 @@ func (x *facts) fullDirectory() string {
 }
 
 // withUnused adds to a sentence a setting that would matter, and that has no effect.
-func (x *facts) withUnused(s string, matters ConfigEffect) string {
-	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool {
-		effect := e.Config().Problem.Effect()
-		return effect == matters || effect == ConfigOfBoth
-	})
-	if ok && s != "" {
-		s += "; " + x.detail(e)
+func (x *facts) withUnused(s string, matters ...ConfigEffect) string {
+	if unused := x.unused(append(matters, ConfigOfBoth)...); unused != "" && s != "" {
+		s += "; " + unused
 	}
 	return s
+}
+
+// unused returns the sentence of a setting without effect; "" if there is none that matters.
+func (x *facts) unused(matters ...ConfigEffect) string {
+	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return slices.Contains(matters, e.Config().Problem.Effect()) })
+	if !ok {
+		return ""
+	}
+	return x.detail(e)
 }
 
 // inPod returns what the pod's DNS says of a name that the node does not resolve.

@@ -16,7 +16,7 @@ func refusedConfig(err error) []diagnosis.Evidence {
 	if !ok {
 		return append(out, skipped(diagnosis.ReasonConfigUnusable, diagnosis.CheckRegistry)...)
 	}
-	facts := &diagnosis.ConfigFacts{File: refused.Path, Problem: diagnosis.ConfigProblem(refused.Kind)}
+	facts := &diagnosis.ConfigFacts{File: refused.Path, Named: refused.Named, Problem: diagnosis.ConfigProblem(refused.Kind)}
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid,
 		Body: &diagnosis.RegistryFacts{Config: facts},
@@ -27,35 +27,44 @@ func refusedConfig(err error) []diagnosis.Evidence {
 	return append(out, e)
 }
 
-// unreachedEvidence returns the settings without effect that could have made an
-// unreachable registry reachable. It returns none if every registry is reachable.
+// unreachedEvidence returns the settings without effect that could have made a registry
+// reachable or trusted that is not. It returns none if every registry is.
 func unreachedEvidence(notices []nodeconfig.Notice, found []diagnosis.Evidence) []diagnosis.Evidence {
-	ways := []diagnosis.Fault{
-		diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure, diagnosis.FaultConnectionRefused,
-		diagnosis.FaultConnectionTimeout, diagnosis.FaultNetworkUnreachable, diagnosis.FaultTLSUntrusted, diagnosis.FaultHTTPSMismatch,
-	}
-	failed := func(ways ...diagnosis.Fault) bool {
-		return slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
-			return e.Outcome == diagnosis.Failed && slices.Contains(ways, e.Fault)
-		})
-	}
-	if !failed(ways...) {
-		return nil
-	}
-	matter := []diagnosis.ConfigEffect{diagnosis.ConfigOfWay, diagnosis.ConfigOfBoth}
-	if failed(diagnosis.FaultTLSUntrusted) {
-		matter = append(matter, diagnosis.ConfigOfTrust)
-	}
 	var out []diagnosis.Evidence
 	for _, n := range notices {
-		if problem := diagnosis.ConfigProblem(n.Kind); slices.Contains(matter, problem.Effect()) {
+		problem := diagnosis.ConfigProblem(n.Kind)
+		if slices.ContainsFunc(found, func(e diagnosis.Evidence) bool { return matters(problem.Effect(), n.Endpoint, e) }) {
 			out = append(out, diagnosis.Evidence{
 				Check: diagnosis.CheckRegistry, Outcome: diagnosis.Inconclusive,
-				Body: &diagnosis.RegistryFacts{Config: &diagnosis.ConfigFacts{File: n.Path, Problem: problem}},
+				Body: &diagnosis.RegistryFacts{Config: &diagnosis.ConfigFacts{File: n.Path, Line: n.Line, Problem: problem}},
 			})
 		}
 	}
 	return out
+}
+
+// matters reports whether a setting for an endpoint, "" for all, would matter to what
+// evidence shows.
+func matters(effect diagnosis.ConfigEffect, endpoint string, e diagnosis.Evidence) bool {
+	if e.Outcome != diagnosis.Failed || endpoint != "" && e.Endpoint.URL != endpoint {
+		return false
+	}
+	switch effect { //nolint:exhaustive // the others have evidence of their own
+	case diagnosis.ConfigOfWay, diagnosis.ConfigOfBoth:
+		return slices.Contains([]diagnosis.Fault{
+			diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure, diagnosis.FaultConnectionRefused,
+			diagnosis.FaultConnectionTimeout, diagnosis.FaultNetworkUnreachable, diagnosis.FaultTLSUntrusted, diagnosis.FaultHTTPSMismatch,
+		}, e.Fault)
+	case diagnosis.ConfigOfTrust:
+		return e.Fault == diagnosis.FaultTLSUntrusted
+	case diagnosis.ConfigOfTLS:
+		return slices.Contains([]diagnosis.Fault{
+			diagnosis.FaultTLSUntrusted, diagnosis.FaultTLSHostnameMismatch, diagnosis.FaultTLSExpired, diagnosis.FaultTLSHandshakeFailed,
+		}, e.Fault)
+	case diagnosis.ConfigOfProxy:
+		return e.Registry().Proxy != ""
+	}
+	return false
 }
 
 // configEvidence returns the evidence about the node's registry configuration:

@@ -56,6 +56,7 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 		}
 	}
 	notices = append(notices, c.addNodeCredentials(endpoints)...)
+	notices = append(notices, c.noProxyNotices(endpoints)...)
 	serves := func(e registry.Endpoint) bool { return e.Serves(ref) }
 	if err == nil && len(endpoints) > 0 && !slices.ContainsFunc(endpoints, serves) {
 		notices = append(notices, Notice{Kind: NoticeNoCapableHost, Path: path.Join(endpoints[0].Source, hostsFile)})
@@ -138,6 +139,7 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 		tables := hostTables(v.doc)
 		notices = append(notices, c.applyHostsFile(endpoints, v.hidden, tables)...)
 		notices = append(notices, addressNotices(host, path.Join(dir, hostsFile), endpoints, tables)...)
+		notices = append(notices, keyNotices(path.Join(dir, hostsFile), v.doc, endpoints)...)
 		if c.leavesOutServer(v.doc, tables) {
 			endpoints = endpoints[:max(len(endpoints)-1, 0)]
 		}
@@ -177,7 +179,7 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 		UpdateClient: set.update,
 	})(host)
 	if err != nil {
-		return nil, &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(dir, hostsFile)}, err}
+		return nil, &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(dir, hostsFile), Named: c.unusableFile(dir)}, err}
 	}
 	endpoints := make([]registry.Endpoint, 0, len(hosts))
 	for i, h := range hosts {

@@ -145,6 +145,9 @@ const (
 	NoticeProxyHTTPOnly     NoticeKind = "ProxyHTTPOnly"     // there is a proxy for http alone
 	NoticeProxyOfLogins     NoticeKind = "ProxyOfLogins"     // the file is for logins and not for services
 	NoticeProxyNotRestarted NoticeKind = "ProxyNotRestarted" // the process that runs does not have it
+	// NoticeNoProxyEntry: NO_PROXY has the endpoint's host in a form that never matches:
+	// with a scheme or a path, or in a list without commas.
+	NoticeNoProxyEntry NoticeKind = "NoProxyEntry"
 )
 
 // The kinds of files and directories that are meant for the registry, or for images of it, and
@@ -153,6 +156,7 @@ const (
 	NoticeOfDocker       NoticeKind = "OfDocker"       // the file is Docker's, and the runtime another one
 	NoticeNotCrt         NoticeKind = "NotCrt"         // the name of a certificate authority's file does not end with .crt
 	NoticeNotNamed       NoticeKind = "NotNamed"       // hosts.toml beside it does not name it
+	NoticeForeignKey     NoticeKind = "ForeignKey"     // hosts.toml has a TLS setting under a name that it has elsewhere
 	NoticeOtherDirectory NoticeKind = "OtherDirectory" // the certificates are in a directory that is not read for the host
 	NoticeDropInName     NoticeKind = "DropInName"     // the name of a drop-in of registries.conf does not end with .conf
 	NoticeRegistriesName NoticeKind = "RegistriesName" // the file must be called registries.yaml
@@ -168,6 +172,9 @@ type Notice struct {
 	// Endpoint is the one that it is about, as scheme://host[:port]; "" if it is
 	// about none.
 	Endpoint string
+	// Named is the file that the file names, if that is the cause of the problem; "" if it
+	// is not known.
+	Named string
 }
 
 // ConfigError is the error of a configuration with which the runtime has no endpoint. Its

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpproxy"
@@ -67,6 +68,40 @@ func (c *Config) ProxyFor(e registry.Endpoint) (hostport, source string) {
 		return "", ""
 	}
 	return registry.ProxyAddress(proxy), c.env.source
+}
+
+// noProxyNotices reports endpoints for which a proxy is used although NO_PROXY names them,
+// in a form that httpproxy does not know.
+func (c *Config) noProxyNotices(endpoints []registry.Endpoint) []Notice {
+	written := c.env.First("NO_PROXY", "no_proxy")
+	if written == "" {
+		return nil
+	}
+	var hosts []string
+	for _, entry := range strings.FieldsFunc(written, func(r rune) bool { return strings.ContainsRune(",;| \t\"'", r) }) {
+		if _, rest, ok := strings.Cut(entry, "://"); ok {
+			entry = rest
+		}
+		if host, rest, _ := strings.Cut(entry, "/"); !isNumber(rest) { // of a network
+			entry = host
+		}
+		hosts = append(hosts, entry)
+	}
+	meant := (&httpproxy.Config{HTTPProxy: "http://proxy", HTTPSProxy: "http://proxy", NoProxy: strings.Join(hosts, ",")}).ProxyFunc()
+	var notices []Notice
+	for _, e := range endpoints {
+		proxy, err := meant(&url.URL{Scheme: e.Scheme, Host: e.Host})
+		if used, _ := c.ProxyFor(e); used != "" && err == nil && proxy == nil {
+			file := cmp.Or(c.env.FileOf("NO_PROXY", "no_proxy"), c.env.source)
+			notices = append(notices, Notice{Kind: NoticeNoProxyEntry, Path: file, Endpoint: e.String()})
+		}
+	}
+	return notices
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.Atoi(s)
+	return err == nil
 }
 
 // processName returns the name of the runtime's process in the kernel.

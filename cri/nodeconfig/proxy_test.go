@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -282,5 +283,27 @@ func TestProxiesDoNotPrint(t *testing.T) {
 	credentialtest.NeverShows(t, e, secret)
 	if proxy, _ := c.ProxyFor(e); proxy != "p.test:1" {
 		t.Errorf("proxy %q", proxy)
+	}
+}
+
+// An entry of NO_PROXY that names the host and never matches it is a notice, one that is
+// not for it none.
+func TestNoProxyEntries(t *testing.T) {
+	t.Parallel()
+	for entries, want := range map[string]bool{
+		"https://hub.test": true, "https://hub.test/": true, "hub.test/v2/": true, "localhost|hub.test": true, "localhost;.test": true, "localhost hub.test": true,
+		"hub.test": false, ".test": false, "https://other.test": false, "10.0.0.0/8": false, "localhost": false,
+	} {
+		opts := nodeconfig.Options{Root: node(t, with(map[string]string{
+			own: "[Service]\nEnvironment=HTTPS_PROXY=http://p.test:3128 \"NO_PROXY=" + entries + "\"\n",
+		})), TempDir: t.TempDir()}
+		_, notices, err := sources(t, opts, "hub.test/a:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeNoProxyEntry, Path: "/" + own, Endpoint: "https://hub.test"})
+		if got != want {
+			t.Errorf("%q: %t: %v", entries, got, notices)
+		}
 	}
 }

@@ -85,3 +85,41 @@ func TestK3sMisnamed(t *testing.T) {
 		}
 	}
 }
+
+// containerd ignores TLS settings of hosts.toml under the names that they have elsewhere.
+func TestForeignKeys(t *testing.T) {
+	t.Parallel()
+	const head = "server = \"https://hub.test\"\n"
+	for name, tc := range map[string]struct {
+		text string
+		want []nodeconfig.Notice // without path and kind
+	}{
+		"its own names":     {head + "skip_verify = true\n[host.\"https://m.test\"]\nskip_verify = true\n", nil},
+		"of a host":         {head + "[host.\"https://m.test\"]\ncapabilities = ['pull', 'resolve']\ninsecure_skip_verify = true\nca_file = 'a'\n", []nodeconfig.Notice{{Line: 4, Endpoint: "https://m.test"}}},
+		"of the server":     {head + "ca_file = \"ca.crt\"\n[host.\"https://m.test\"]\n", []nodeconfig.Notice{{Line: 2, Endpoint: "https://hub.test"}}},
+		"table":             {head + "[host.\"https://m.test\"]\n[host.\"https://m.test\".tls]\ncert_file = \"a\"\n", []nodeconfig.Notice{{Line: 3, Endpoint: "https://m.test"}}},
+		"dotted":            {head + "[host.\"https://m.test\"]\ntls.insecure_skip_verify = true\n", []nodeconfig.Notice{{Line: 3, Endpoint: "https://m.test"}}},
+		"name of a header":  {head + "[host.\"https://m.test\"]\n[host.\"https://m.test\".header]\ninsecure = \"x\"\n", nil},
+		"does not parse":    {head + "insecure = [\n", nil},
+		"host of one table": {"[host.\"https://hub.test\"]\ninsecure = true\n", []nodeconfig.Notice{{Line: 2, Endpoint: "https://hub.test"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": tc.text}))
+			opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
+			_, notices, err := sources(t, opts, "hub.test/a:1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []nodeconfig.Notice
+			for _, n := range notices {
+				if n.Kind == nodeconfig.NoticeForeignKey && n.Path == "/certs.d/hub.test/hosts.toml" {
+					got = append(got, nodeconfig.Notice{Line: n.Line, Endpoint: n.Endpoint})
+				}
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("%+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
