@@ -19,6 +19,8 @@ import (
 
 const refusedByACR = `{"errors":[{"code":"DENIED","message":"client with IP '203.0.113.9' is not allowed access."}]}`
 
+const limited = `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your unauthenticated pull rate limit."}]}`
+
 // Pulls that were reported in public and fail in ways of their own.
 func TestThreads(t *testing.T) {
 	t.Parallel()
@@ -85,6 +87,12 @@ func TestThreads(t *testing.T) {
 		"NO_PROXY without commas": {func(t *testing.T, m *machine) diagnosed {
 			return proxied(t, m, "\"NO_PROXY=localhost registry.test\"")
 		}, diagnosis.ProxyFailed, diagnosis.Confirmed, []string{"commas in between"}},
+		"limit of pulls without credentials, and a secret for another host": {func(t *testing.T, m *machine) diagnosed {
+			at := m.serve("registry.test", answering("team/app", func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, limited, http.StatusTooManyRequests)
+			}))
+			return m.pod(at+"/team/app:v1", []string{entryOf(t, "hub.docker.com")})
+		}, diagnosis.RateLimited, diagnosis.Confirmed, []string{"has a limit of its own: secret regcred has credentials for hub.docker.com"}},
 		"malformed certificate": {func(t *testing.T, m *machine) diagnosed {
 			pair := m.ca.Issue(catest.Request{Names: []string{"registry.test"}}).TLS()
 			pair.Certificate = [][]byte{[]byte("no certificate")}

@@ -732,6 +732,12 @@ func rateLimitRemedy(x *facts) []string {
 	if !x.credentialed() && len(x.PullSecrets) == 0 {
 		lines = append(lines, comment("A pull secret for %s gives the pod its own limit. A mirror avoids the limit", x.Registry))
 	}
+	for _, fault := range []Fault{FaultNoMatchingCredential, FaultSecretMissing, FaultSecretWrongType, FaultSecretEmpty} {
+		if e, ok := x.noted(CheckCredentials, fault); ok && !x.credentialed() && !x.matched() && !x.unread() && !x.provided() {
+			lines = append(lines, comment("The pull has no credentials, with which it has a limit of its own: %s", x.detail(e)))
+			break
+		}
+	}
 	if e, ok := x.ineffective(); ok && (perRegistry(e.Config().File) || e.Config().Problem == ConfigDockerMirror) {
 		lines = append(lines, comment("On node %s, check whether a mirror was to serve this image: %s", x.Node, x.detail(e)))
 	}
