@@ -26,7 +26,7 @@ type Collector interface {
 	Follow(ctx context.Context, waiting []diagnosis.Failure) (hanging []diagnosis.Failure, going []diagnosis.Progress, err error)
 	// Collect examines one failing container. first is the evidence of the quick
 	// checks; the channel delivers all of the evidence, once, within the time limits
-	// of the checks. fresh bypasses what is cached from registries.
+	// of the checks, and is then closed. fresh bypasses what is cached from registries.
 	Collect(ctx context.Context, f diagnosis.Failure, fresh bool) (first []diagnosis.Evidence, all <-chan []diagnosis.Evidence)
 }
 
@@ -258,13 +258,12 @@ func (a *Agent) examine(ctx context.Context, w work) error {
 	a.pods.with(w.update.UID, func(of *pod) { of.round = r })
 	a.rounds.Go(func() {
 		r.collect()
-		late := time.NewTimer(patience)
-		defer late.Stop()
-		if !r.wait(late.C) {
+		late := time.AfterFunc(patience, func() {
 			r.late.Store(true)
 			a.pods.queue.Add(w.key())
-			r.wait(nil)
-		}
+		})
+		defer late.Stop()
+		r.wait()
 		a.pods.queue.Add(w.key())
 	})
 	return nil

@@ -123,7 +123,7 @@ func TestKeptVerdictIsOfTheFailureAsItIsNow(t *testing.T) {
 	a := newAgent(t)
 	r := a.begin(t.Context(), work{update: update(failure("app"))})
 	r.collect()
-	r.wait(nil)
+	r.wait()
 	now := failure("app", says("ImagePullBackOff", failure("app").Message))
 	r = a.begin(t.Context(), work{update: update(now), judged: r.judged()})
 	if got := r.verdicts()[0].Failure.Reason; got != "ImagePullBackOff" {

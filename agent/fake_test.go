@@ -129,6 +129,7 @@ func (c *collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 			c.now--
 			c.mu.Unlock()
 			all <- proof(f, evidence(allOf(f.Container, n)))
+			close(all)
 		}()
 	}
 	return proof(f, evidence(firstOf(f.Container, n))), all

@@ -189,7 +189,7 @@ func TestPlatformOfVerdicts(t *testing.T) {
 	a.platform = diagnosis.PlatformTalos
 	r := a.begin(t.Context(), work{update: update(failure("app"))})
 	r.collect()
-	r.wait(nil)
+	r.wait()
 	if got := r.verdicts()[0].Failure.Platform; got != diagnosis.PlatformTalos {
 		t.Errorf("platform %q", got)
 	}
@@ -205,7 +205,7 @@ func TestPastNextTry(t *testing.T) {
 		a.pods.Observe(update(f))
 		r := a.begin(t.Context(), work{update: update(f)})
 		r.collect()
-		r.wait(nil)
+		r.wait()
 		if got := r.verdicts()[0].Failure.NextTry; got.IsZero() == kept {
 			t.Errorf("an attempt %s from now: %s", after, got)
 		}

@@ -16,16 +16,14 @@ import (
 
 // round is one examination of all failing containers of a pod.
 type round struct {
-	work      work // what it was begun for
-	exams     []*exam
-	running   []*exam       // those whose checks have not ended; used only by collect and wait
-	collected chan struct{} // closed when the quick checks of all have ended
+	work      work    // what it was begun for
+	exams     []*exam // of the containers that have not recovered; used only while the pod is processed
+	examined  []*exam // those that are examined
 	canceled  <-chan struct{}
 	cancel    context.CancelFunc
 	done      chan struct{}
-	late      atomic.Bool         // a first verdict is due
-	published bool                // it has been published; used only while the pod is processed
-	recovered []diagnosis.Failure // since it was begun; used only while the pod is processed
+	late      atomic.Bool // a first verdict is due
+	published bool        // it has been published; used only while the pod is processed
 }
 
 // exam is the examination of one container.
@@ -35,8 +33,8 @@ type exam struct {
 	asked   string // fingerprint of the failure
 	at      time.Time
 	// collect runs the quick checks and starts the others, of which all delivers the
-	// evidence; judge makes the verdict of it. They are nil if the container is not
-	// examined, and all is nil until the quick checks have ended.
+	// evidence and is closed; judge makes the verdict of it. They are nil if the container is
+	// not examined, and all is nil until the quick checks have ended.
 	collect func()
 	all     <-chan []diagnosis.Evidence
 	judge   func([]diagnosis.Evidence) (verdict diagnosis.Verdict, unread time.Time)
@@ -79,7 +77,7 @@ func (a *Agent) textOf(f diagnosis.Failure, before text) text {
 // their verdict.
 func (a *Agent) begin(run context.Context, w work) *round {
 	ctx, cancel := context.WithCancel(share.WithTenant(share.WithOnce(run), w.update.Namespace))
-	r := &round{work: w, collected: make(chan struct{}), canceled: ctx.Done(), cancel: cancel, done: make(chan struct{})}
+	r := &round{work: w, canceled: ctx.Done(), cancel: cancel, done: make(chan struct{})}
 	stale, again := a.pods.staleness(w.update.UID)
 	for _, f := range w.update.Failures {
 		f.Platform = a.platform
@@ -117,10 +115,9 @@ func (a *Agent) begin(run context.Context, w work) *round {
 		e.judge = func(evidence []diagnosis.Evidence) (diagnosis.Verdict, time.Time) {
 			return old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at)
 		}
-		r.running = append(r.running, e)
+		r.examined = append(r.examined, e)
 	}
-	if len(r.running) == 0 {
-		close(r.collected)
+	if len(r.examined) == 0 {
 		close(r.done)
 	}
 	return r
@@ -128,76 +125,44 @@ func (a *Agent) begin(run context.Context, w work) *round {
 
 // collect runs the quick checks of the containers, and starts the others.
 func (r *round) collect() {
-	for _, e := range r.running {
+	for _, e := range r.examined {
 		e.collect()
 	}
-	close(r.collected)
 }
 
-// take takes the evidence of the examinations that have ended. If all have, the round
-// is over.
-func (r *round) take() {
-	r.running = slices.DeleteFunc(r.running, func(e *exam) bool {
+// wait takes evidence as it comes, until all examinations have ended or they are canceled,
+// and then the round is over.
+func (r *round) wait() {
+	defer close(r.done)
+	for _, e := range r.examined {
 		select {
 		case evidence, ok := <-e.all:
 			if ok {
 				e.learn(evidence)
 			}
-			return true
-		default:
-			return false
-		}
-	})
-	if len(r.running) == 0 && !r.over() {
-		close(r.done)
-	}
-}
-
-// wait takes evidence as it comes, until the round is over or canceled, or until a
-// time. It reports whether the round is over.
-func (r *round) wait(until <-chan time.Time) bool {
-	for r.take(); !r.over(); r.take() {
-		e := r.running[0]
-		select {
-		case evidence, ok := <-e.all:
-			if ok {
-				e.learn(evidence)
-			}
-			r.running = r.running[1:]
-		case <-until:
-			r.take()
-			return r.over()
 		case <-r.canceled:
-			r.running = nil
+			return
 		}
 	}
-	return true
 }
 
 // over reports whether the examination has ended.
-func (r *round) over() bool { return isClosed(r.done) }
-
-func isClosed(c <-chan struct{}) bool {
+func (r *round) over() bool {
 	select {
-	case <-c:
+	case <-r.done:
 		return true
 	default:
 		return false
 	}
 }
 
-// concerns drops the containers that have recovered since, once the quick checks have
-// ended, and reports whether any may be left.
+// concerns drops the containers that have recovered since, and reports whether any may be
+// left.
 func (r *round) concerns(w work) bool {
-	r.recovered = append(r.recovered, w.recovered...)
-	fails := len(w.update.Failures)+len(w.update.Waiting) > 0
-	if !isClosed(r.collected) {
-		return fails
-	}
 	r.exams = slices.DeleteFunc(r.exams, func(e *exam) bool {
-		return slices.ContainsFunc(r.recovered, func(f diagnosis.Failure) bool { return f.Subject() == e.failure.Subject() })
+		return slices.ContainsFunc(w.recovered, func(f diagnosis.Failure) bool { return f.Subject() == e.failure.Subject() })
 	})
-	return fails && len(r.exams) > 0
+	return len(w.update.Failures)+len(w.update.Waiting) > 0 && len(r.exams) > 0
 }
 
 // learn replaces the evidence. The verdict is made of it once it is asked for: as a
@@ -208,9 +173,17 @@ func (e *exam) learn(evidence []diagnosis.Evidence) {
 	e.open = evidence
 }
 
+// judged returns the verdict of all evidence that is there, even if wait has not come to it.
 func (e *exam) judged() judged {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	select {
+	case evidence, ok := <-e.all:
+		if ok {
+			e.open = evidence
+		}
+	default:
+	}
 	if e.open != nil {
 		e.verdict, e.unread = e.judge(e.open)
 		e.open = nil

@@ -18,6 +18,7 @@ type scripted struct {
 func (c *scripted) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
 	all := make(chan []diagnosis.Evidence, 1)
 	all <- c.evidence
+	close(all)
 	return c.evidence, all
 }
 
@@ -70,7 +71,7 @@ func (s *standings) examine(found []diagnosis.Evidence, edits ...func(*diagnosis
 	s.agent.pods.Reexamine(u.UID, false)
 	r := s.agent.begin(s.t.Context(), work{update: u, judged: s.judged})
 	r.collect()
-	r.wait(nil)
+	r.wait()
 	s.judged = r.judged()
 	return r.verdicts()[0]
 }

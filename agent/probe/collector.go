@@ -199,6 +199,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	if why != "" {
 		evidence := slices.Concat(c.disclosed(f, known, nil), skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))
 		all <- evidence
+		close(all)
 		return evidence, all
 	}
 	pull := c.checkPull(ctx, f)
@@ -224,6 +225,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 			look.learn(pull)
 		}
 		all <- slices.Concat(quick, found, look.evidence(), pull)
+		close(all)
 	}()
 	return first, all
 }
