@@ -56,6 +56,9 @@ type Container struct {
 	Remedy     []string `json:"remedy"`
 	Evidence   []Entry  `json:"evidence"`
 	Since      string   `json:"since"`
+	// Incident is what Since was when the incident began, where the clock has turned out to
+	// be wrong: the Events of the incident are named after it.
+	Incident string `json:"incident,omitempty"`
 	// Hosts are the servers that the pull needs, each as host:port, sorted.
 	Hosts []string `json:"hosts,omitempty"`
 }
@@ -116,10 +119,23 @@ func newContainer(v diagnosis.Verdict) Container {
 	if c.Remedy == nil {
 		c.Remedy = []string{}
 	}
+	if at := v.Failure.Incident; !at.IsZero() && stamp(at) != c.Since {
+		c.Incident = stamp(at)
+	}
 	for _, e := range v.Evidence {
 		c.Evidence = append(c.Evidence, Entry{string(e.Check), string(e.Outcome), string(e.Fault), diagnosis.Printable(e.Detail)})
 	}
 	return c
+}
+
+// incidentOf returns what identifies the incident of a container in a report; the zero time if
+// the report does not have it.
+func incidentOf(c Container) time.Time {
+	if at, err := time.Parse(time.RFC3339, c.Incident); err == nil {
+		return at
+	}
+	at, _ := time.Parse(time.RFC3339, c.Since)
+	return at
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -202,7 +218,7 @@ func (d Document) withoutTimes() string {
 	d.ObservedAt = ""
 	d.Containers, d.Pulling = slices.Clone(d.Containers), slices.Clone(d.Pulling)
 	for i := range d.Containers {
-		d.Containers[i].Since = ""
+		d.Containers[i].Since, d.Containers[i].Incident = "", ""
 	}
 	for i := range d.Pulling {
 		d.Pulling[i].Since = ""

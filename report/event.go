@@ -59,8 +59,12 @@ func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *ev
 // eventName returns a name that is unique for an incident, reason and note, at
 // most 253 bytes.
 func eventName(f diagnosis.Failure, reason, note string) string {
+	incident := f.Incident
+	if incident.IsZero() {
+		incident = f.Since
+	}
 	sum := sha256.Sum256([]byte(f.UID + "\x00" + string(f.Kind) + "\x00" + f.Container + "\x00" + f.Image +
-		"\x00" + stamp(f.Since) + "\x00" + reason + "\x00" + note))
+		"\x00" + stamp(incident) + "\x00" + reason + "\x00" + note))
 	return clipName(f.Pod, 253-1-16) + "." + hex.EncodeToString(sum[:8])
 }
 

@@ -109,6 +109,7 @@ type podState struct {
 	said       said   // at last
 	first      bool   // made before the slow checks were done
 	at         time.Time
+	dated      time.Time // the time that the report names
 	seal       digest    // of the annotations that this run of the agent has written; zero if none
 	begun      time.Time // when that write began
 	due        time.Time // when its deferred Events are to be created; zero if none are deferred
@@ -146,7 +147,7 @@ type containerState struct {
 	event   announcement    // the last Event since the container had its image
 	unsure  string          // summary of the verdict whose Event an earlier run of the agent may not have created
 	counted counted         // the last verdict counted in the metrics
-	timed   time.Time       // start of the incident whose time to diagnosis has been measured
+	timed   time.Time       // incident whose time to diagnosis has been measured (diagnosis.Failure.Incident)
 	earlier earlierIncident // from an earlier run of the agent
 }
 
@@ -164,16 +165,17 @@ func announcementOf(v diagnosis.Verdict) announcement {
 
 // counted is what the metrics count once: a cause of an incident.
 type counted struct {
-	cause diagnosis.Cause
-	since int64 // start of the incident, Unix time in seconds
+	cause    diagnosis.Cause
+	incident int64 // Unix time in seconds
 }
 
-func countedOf(v diagnosis.Verdict) counted { return counted{v.Cause, v.Failure.Since.Unix()} }
+func countedOf(v diagnosis.Verdict) counted { return counted{v.Cause, v.Failure.Incident.Unix()} }
 
 // earlierIncident is an incident from an earlier run of the agent.
 type earlierIncident struct {
 	image string
-	since time.Time
+	since time.Time // when it began, by the clock as it is now
+	named time.Time // when it began, as its Events are named
 }
 
 func newPodState() *podState {
@@ -204,7 +206,7 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	if !final && state.hasFinal(verdicts) {
 		return nil
 	}
-	verdicts = state.withBeginnings(verdicts)
+	verdicts = state.withBeginnings(u, verdicts, p.now())
 	p.metrics.Failing(u.UID, verdicts)
 	current, err := p.annotate(ctx, u, state, verdicts, final)
 	if err != nil {
@@ -259,11 +261,6 @@ func (p *podPublisher) of(u podwatch.Update) *podState {
 	return p.state
 }
 
-// clockSkew is by how much the clocks of a node and of the API server may differ. A report
-// that is older than its pod by more came with the pod's manifest, which somebody has made
-// of another pod.
-const clockSkew = time.Minute
-
 // adopt returns the state that an earlier run of the agent has left in the
 // annotations; empty if they hold no report that can be read, or another pod's. One of
 // another schema, which another version of whypull has written, counts as far as it has the
@@ -275,16 +272,16 @@ func adopt(u podwatch.Update, now time.Time) *podState {
 	if err != nil || unknown == nil && u.Created.Sub(at) > clockSkew {
 		return state
 	}
-	state.causes, state.content = u.Annotations[CauseAnnotation], digestOf(doc.withoutTimes())
-	if unknown == nil && !at.After(now) { // no agent has written what is to come
-		state.at = at
+	state.causes, state.content, state.dated = u.Annotations[CauseAnnotation], digestOf(doc.withoutTimes()), at
+	if unknown == nil && !at.After(now) { // else the clock was ahead: nobody knows when it was written
+		state.at = now.Add(at.Sub(now)) // goes on with the monotonic clock
 	}
 	for _, c := range doc.Containers {
 		state.adopt(u, c, now)
 	}
 	for _, g := range doc.Pulling {
 		if since, ok := adoptable(g.Since, u.Created, now); ok {
-			state.pulls[diagnosis.Subject{UID: u.UID, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = earlierIncident{g.Image, since}
+			state.pulls[diagnosis.Subject{UID: u.UID, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = earlierIncident{image: g.Image, since: since}
 		}
 	}
 	return state
@@ -295,25 +292,17 @@ func adopt(u podwatch.Update, now time.Time) *podState {
 // longest wait is five minutes. The same Event has the same name, so that it is there once.
 const eventDoubt = 5 * time.Minute
 
-// adoptable returns the start of an incident in a pod's report. Whoever may write to a pod
-// can forge its report, so it is never before the pod was created nor to come; then ok is
-// false.
-func adoptable(text string, created, now time.Time) (since time.Time, ok bool) {
-	since, err := time.Parse(time.RFC3339, text)
-	if since.Before(created) {
-		since = created
-	}
-	return since, err == nil && !since.After(now)
-}
-
 // adopt takes over one container of a report of an earlier run. If that was a
 // first verdict, for which there is no Event yet, only the start of the incident
-// is taken over; of one that is to come, because the clock was ahead, all but the start.
+// is taken over. A report with times that are to come counts as what has been said like any
+// other: the clock was ahead when it was written. Whoever may write to a pod can write such a
+// report, and the worst that comes of it is that this pod's next Event is missing.
 func (t *podState) adopt(u podwatch.Update, c Container, now time.Time) {
-	since, past := adoptable(c.Since, u.Created, now)
+	since, known := adoptable(c.Since, u.Created, now)
 	of := t.container(diagnosis.Subject{UID: u.UID, Kind: diagnosis.Kind(c.Kind), Name: c.Name})
-	if past {
-		of.earlier, of.timed = earlierIncident{c.Image, since}, since
+	named := incidentOf(c)
+	if known {
+		of.earlier, of.timed = earlierIncident{c.Image, since, named}, named
 	}
 	if slices.ContainsFunc(c.Evidence, func(e Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
 		t.first = true
@@ -321,13 +310,13 @@ func (t *podState) adopt(u podwatch.Update, c Container, now time.Time) {
 	}
 	of.final = c.Image
 	of.event = announcement{diagnosis.Cause(c.Cause), c.Image}
-	if !past {
+	if !known {
 		of.timed = now // its recovery is published nevertheless
 	}
-	if past && now.Sub(t.at) < eventDoubt {
+	if known && now.Sub(t.at) < eventDoubt {
 		of.unsure = c.Summary
 	}
-	of.counted = counted{diagnosis.Cause(c.Cause), since.Unix()}
+	of.counted = counted{diagnosis.Cause(c.Cause), named.Unix()}
 }
 
 // hasFinal reports whether the pod has a final verdict for each of the images. A
@@ -338,39 +327,44 @@ func (t *podState) hasFinal(verdicts []diagnosis.Verdict) bool {
 	})
 }
 
-// withBeginnings returns the verdicts with Since taken from an earlier run of the
-// agent where it saw the same incident. Another image is another incident.
-func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verdict {
+// withBeginnings returns the verdicts with Incident set, and Since as it is shown; both
+// taken from an earlier run of the agent where it saw the same incident. Another image is
+// another incident.
+func (t *podState) withBeginnings(u podwatch.Update, verdicts []diagnosis.Verdict, now time.Time) []diagnosis.Verdict {
 	out := slices.Clone(verdicts)
 	for i := range out {
 		f := &out[i].Failure
+		f.Incident = f.Since
 		switch of := t.container(f.Subject()); {
 		case of.earlier.since.IsZero():
 		case of.earlier.image == f.Image:
-			f.Since = of.earlier.since
+			f.Since, f.Incident = earliest(of.earlier.since, f.Since), of.earlier.named
 		default:
 			of.earlier = earlierIncident{}
 		}
+		f.Since = shownSince(f.Since, u.Created, now)
 	}
 	return out
 }
 
-// annotate writes the annotations if they have changed, or if somebody has edited
-// them: at once if the causes have changed or a first verdict is replaced, otherwise at
+// annotate writes the annotations if they have changed, if somebody has edited
+// them, or if the clock was ahead when they were written: at once if the causes have changed or a first verdict is replaced, otherwise at
 // most once per rewriteInterval, or restoreInterval if they were edited. It returns whether
 // the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
-	pulls := state.pullsOf(u)
+	pulls := state.pullsOf(u, p.now())
 	source := state.sourceOf(verdicts, pulls, u.Unexamined)
 	condition := p.condition(u, state, verdicts)
-	if source == state.source && state.seal != (digest{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
+	at := reportTime(u.Created, p.now()).Round(0)
+	ahead := state.dated.Sub(at) > clockSkew
+	if !ahead && source == state.source && state.seal != (digest{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
 		state.written(verdicts, final)
 		return true, nil
 	}
-	now := render(verdicts, pulls, u.Unexamined, p.node, p.now())
+	now := render(verdicts, pulls, u.Unexamined, p.node, at)
 	causes := now.annotations[CauseAnnotation]
 	content := digestOf(now.content)
-	same := content == state.content
+	same := content == state.content && !ahead
 	edited := same && state.edited(u, now, condition)
 	interval := rewriteInterval
 	if edited {
@@ -396,7 +390,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 		return false, err
 	}
 	state.condition = cmp.Or(condition, state.condition)
-	state.content, state.source, state.causes, state.at = content, source, causes, p.now()
+	state.content, state.source, state.causes, state.at, state.dated = content, source, causes, p.now(), at
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
 	p.logPulls(u)
@@ -427,13 +421,14 @@ func (p *Publisher) logPulls(u podwatch.Update) {
 
 // pullsOf returns the update's pulls with Since taken from an earlier run of the
 // agent where it saw the same pull.
-func (t *podState) pullsOf(u podwatch.Update) []diagnosis.Progress {
+func (t *podState) pullsOf(u podwatch.Update, now time.Time) []diagnosis.Progress {
 	out := slices.Clone(u.Pulling)
 	for i := range out {
 		f := &out[i].Failure
 		if was, ok := t.pulls[f.Subject()]; ok && was.image == f.Image {
-			f.Since = was.since
+			f.Since = earliest(was.since, f.Since)
 		}
+		f.Since = shownSince(f.Since, u.Created, now)
 	}
 	return out
 }
@@ -545,14 +540,14 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 func (p *Publisher) measure(state *podState, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
 		of := state.container(v.Failure.Subject())
-		if of.timed.Equal(v.Failure.Since) {
+		if of.timed.Equal(v.Failure.Incident) {
 			continue
 		}
-		of.timed = v.Failure.Since
+		of.timed = v.Failure.Incident
 		if v.Failure.Stall != "" { // it did not begin with a change of the pod's status
 			continue
 		}
-		p.metrics.TimeToDiagnosis(p.now().Sub(v.Failure.Since))
+		p.metrics.TimeToDiagnosis(p.now().Sub(v.Failure.Incident))
 	}
 }
 
@@ -611,7 +606,7 @@ func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagnosis.Failure) error {
 	state := p.of(u)
 	if of := state.containers[f.Subject()]; of != nil && !of.timed.IsZero() {
-		f.Since = of.timed // as in the report, so that another run of the agent names the Event the same
+		f.Incident = of.timed // as in the report, so that another run of the agent names the Event the same
 		f.Image = cmp.Or(f.Image, of.earlier.image)
 		switch err := p.event(ctx, recoveredEvent(f, p.now())); { // logged and counted there
 		case temporary(err):

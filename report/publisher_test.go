@@ -734,6 +734,7 @@ func TestRestartedAgentAndARecovery(t *testing.T) {
 		t.Errorf("got Events %v, want the last two with the same name", e)
 	}
 	d.p, d.w.events = before, d.w.events[:2]
+	d.later(2 * time.Minute)
 	again := verdict("app", diagnosis.TagNotFound, sinceLater(12*time.Minute), wording("again"))
 	if err := d.try(u, true, again); err != nil {
 		t.Error(err)
@@ -785,7 +786,8 @@ func TestRecoveredWhoseClockWasAhead(t *testing.T) {
 // is to come.
 func TestForgedBeginning(t *testing.T) {
 	t.Parallel()
-	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound, sinceLater(time.Hour)))
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+	u.Annotations[ReportAnnotation] = strings.ReplaceAll(u.Annotations[ReportAnnotation], stamp(began()), stamp(began().Add(time.Hour)))
 	if err := d.try(u, true, verdict("app", diagnosis.AccessDenied, sinceLater(10*time.Minute))); err != nil {
 		t.Error(err)
 	}

@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,7 +46,8 @@ type UnavailablePublisher struct {
 
 // unavailable is what has been published about one pod.
 type unavailable struct {
-	content   digest // of the report without its times; zero if the pod has none
+	content   digest    // of the report without its times; zero if the pod has none
+	dated     time.Time // the time that the report names
 	announced map[diagnosis.Subject]announcement
 }
 
@@ -64,6 +66,7 @@ func (p *UnavailablePublisher) Adopt(pod podwatch.RunningPod) []imagecheck.Findi
 		return nil
 	}
 	state.content = digestOf(doc.withoutTimes())
+	state.dated, _ = time.Parse(time.RFC3339, doc.ObservedAt)
 	var out []imagecheck.Finding
 	var verdicts []diagnosis.Verdict
 	for _, f := range pod.Images {
@@ -109,15 +112,25 @@ func (p *UnavailablePublisher) Unavailable(ctx context.Context, pod podwatch.Run
 		state = &unavailable{announced: map[diagnosis.Subject]announcement{}}
 		p.pods[pod.UID] = state
 	}
-	doc := NewDocument(verdicts, p.node, p.now())
+	at := reportTime(pod.Created, p.now()).Round(0)
+	doc := NewDocument(withShownSince(verdicts, pod.Created, p.now()), p.node, at)
 	text := doc.fit()
-	if now := digestOf(doc.withoutTimes()); now != state.content {
+	if now := digestOf(doc.withoutTimes()); now != state.content || state.dated.Sub(at) > clockSkew {
 		if err := p.annotate(ctx, pod, &text); err != nil {
 			return err
 		}
-		state.content = now
+		state.content, state.dated = now, at
 	}
 	return p.events(ctx, state, verdicts)
+}
+
+// withShownSince returns the verdicts on a pod with Since as it is shown.
+func withShownSince(verdicts []diagnosis.Verdict, created, now time.Time) []diagnosis.Verdict {
+	out := slices.Clone(verdicts)
+	for i := range out {
+		out[i].Failure.Since = shownSince(out[i].Failure.Since, created, now)
+	}
+	return out
 }
 
 // events creates an Event for each image whose cause is new.

@@ -76,6 +76,9 @@ type Failure struct {
 	// Since is when the failure was first seen; of a pull that hangs, when the
 	// container was first seen to wait.
 	Since time.Time
+	// Incident identifies the incident: it is what Since was when the incident began, and is
+	// not corrected where the clock turns out to have been wrong. Zero: it is Since.
+	Incident time.Time
 	// Attempts is how many of the kubelet's attempts are known to have failed; 0 if
 	// nobody counted from the first.
 	Attempts int
