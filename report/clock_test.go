@@ -3,34 +3,11 @@ package report
 import (
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/cri/asserttest"
 )
-
-// byClock returns a time as it is read from a wall clock that is ahead by some time; the
-// monotonic clock is the same.
-func byClock(t time.Time, ahead time.Duration) time.Time {
-	t = t.Add(ahead)
-	parts := (*struct { // of a time.Time with a monotonic reading
-		wall uint64
-		mono int64
-		loc  *time.Location
-	})(unsafe.Pointer(&t)) // #nosec G103 -- there is no other way to make a clock jump
-	parts.mono -= int64(ahead)
-	return t
-}
-
-// TestByClock checks the helper, which relies on how package time keeps a time.
-func TestByClock(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	later := byClock(now.Add(time.Second), -time.Hour)
-	if wall, mono := later.Round(0).Sub(now.Round(0)), later.Sub(now); wall != time.Second-time.Hour || mono != time.Second {
-		t.Fatalf("the wall clock went %s further and the monotonic one %s", wall, mono)
-	}
-}
 
 // run is one run of the agent in a table: its clock, and what it publishes.
 type run struct {
@@ -148,8 +125,8 @@ func TestClockIsSetBack(t *testing.T) {
 			u := watched()
 			u.Created = begin.Add(-time.Minute)
 			v := verdict("app", diagnosis.TagNotFound)
-			v.Failure.Since = byClock(begin, ahead)
-			d.at = byClock(begin.Add(time.Second), ahead)
+			v.Failure.Since = asserttest.ByClock(begin, ahead)
+			d.at = asserttest.ByClock(begin.Add(time.Second), ahead)
 			if err := d.try(u, true, v); err != nil {
 				t.Fatal(err)
 			}
@@ -180,14 +157,14 @@ func TestClockIsSetBackAfterARestart(t *testing.T) {
 	begin, ahead := time.Now(), 24*time.Hour
 	u := watched()
 	v := verdict("app", diagnosis.TagNotFound)
-	v.Failure.Since = byClock(begin, ahead)
-	d.at = byClock(begin.Add(time.Second), ahead)
+	v.Failure.Since = asserttest.ByClock(begin, ahead)
+	d.at = asserttest.ByClock(begin.Add(time.Second), ahead)
 	if err := d.try(u, true, v); err != nil {
 		t.Fatal(err)
 	}
 	u.Annotations = d.annotations()
 	d.restart()
-	d.at = byClock(begin.Add(10*time.Second), ahead)
+	d.at = asserttest.ByClock(begin.Add(10*time.Second), ahead)
 	v.Failure.Since = d.at
 	if err := d.try(u, true, v); err != nil {
 		t.Fatal(err)
@@ -249,7 +226,7 @@ func TestPullWhoseClockWasAhead(t *testing.T) {
 	begin := time.Now()
 	d.at = begin.Add(time.Minute)
 	u := pullingUpdate(10)
-	u.Pulling[0].Failure.Since = byClock(begin, time.Hour)
+	u.Pulling[0].Failure.Since = asserttest.ByClock(begin, time.Hour)
 	if err := d.try(u, true); err != nil {
 		t.Error(err)
 	}
