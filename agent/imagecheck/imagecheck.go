@@ -367,6 +367,9 @@ func (c *Checker) next(now time.Time) (k key, f diagnosis.Failure, wait time.Dur
 	wait = rewrite
 	var due []key
 	for k, i := range c.images {
+		if i.due.Sub(c.Now()) > c.Interval { // the clock was set back
+			i.due = c.slot(k, c.Interval)
+		}
 		if left := i.due.Sub(now); left > 0 {
 			wait = min(wait, left)
 		} else {

@@ -293,6 +293,24 @@ func TestBusy(t *testing.T) {
 	})
 }
 
+// A clock that was ahead and is set back does not delay a check by that time.
+func TestClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{10 * time.Minute, 10 * 24 * time.Hour} {
+		w := newFake()
+		right := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		now := right.Add(ahead)
+		c := New(Options{Node: "worker-3", Interval: interval, Now: func() time.Time { return now }}, w, w)
+		c.Observe(podWith("shop", "web", app))
+		now = right
+		c.next(now)
+		now = now.Add(interval)
+		if k, _, _ := c.next(now); k.image != app {
+			t.Errorf("%s ahead: the check is not due an interval after the clock was set back", ahead)
+		}
+	}
+}
+
 // A namespace with many images at a registry that hangs does not keep another from its
 // turn, and what is remembered of it is bounded.
 func TestNamespacesTakeTurns(t *testing.T) {
