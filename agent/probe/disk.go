@@ -144,7 +144,7 @@ func (c *Collector) storedSize(ctx context.Context, f diagnosis.Failure) imageSi
 	}
 	stored, err := c.Transfers.Stored(ctx, f.Registry, f.Repository)
 	leave()
-	if err != nil || len(stored) == 0 || complete(stored[0]) || stored[0].Fetched.Before(f.Since.Add(-DefaultStallAfter)) {
+	if err != nil || len(stored) == 0 || complete(stored[0]) || stored[0].Fetched.Before(byClock(f.Since, c.now()).Add(-DefaultStallAfter)) {
 		return imageSize{}
 	}
 	present, size := received(stored[0], nil)

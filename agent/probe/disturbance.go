@@ -11,11 +11,13 @@ const slowRuntime = 5 * time.Second
 
 // disturbance remembers when pulls of the kubelet last had a reason to receive nothing
 // that is neither the registry's nor the network's: the runtime did not answer, or a
-// pull retry of whypull used its downloads. The zero value is ready to use.
+// pull retry of whypull used its downloads. Nor can it be seen whether they do when the
+// clock has been set ahead: the last byte seems to be long ago. The zero value is ready to use.
 type disturbance struct {
 	mu    sync.Mutex
 	going int       // disturbances that have not ended
 	last  time.Time // end of the last one
+	seen  time.Time // the last answer
 }
 
 // begin records that a disturbance may begin. The function that it returns records its end,
@@ -36,12 +38,13 @@ func (d *disturbance) begin(now func() time.Time) (end func(disturbed bool)) {
 
 // answered records how the runtime answered a call that was made at a time.
 func (d *disturbance) answered(made, now time.Time, err error) {
-	if err == nil && now.Sub(made) < slowRuntime {
-		return
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last = now
+	ahead := now.Round(0).Sub(d.seen.Round(0)) - now.Sub(d.seen) // of the monotonic clock, which no one sets
+	if err != nil || now.Sub(made) >= slowRuntime || !d.seen.IsZero() && ahead > clockJump {
+		d.last = now
+	}
+	d.seen = now
 }
 
 // end returns when the last disturbance ended: now if one goes on, and the zero time if

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/cri/critest"
 )
 
@@ -70,5 +71,31 @@ func TestDisturbedPullDoesNotHang(t *testing.T) {
 	now.advance(time.Second)
 	if got := n.hanging([]diagnosis.Failure{f}); len(got) != 1 || got[0].Stall != diagnosis.StallTransfer {
 		t.Errorf("long after it: %+v", got)
+	}
+}
+
+// A clock that is set ahead makes pulls look as if they received nothing for long.
+func TestClockSetAheadDisturbs(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ahead time.Duration
+		want  bool
+	}{
+		"10 minutes": {10 * time.Minute, true}, "a day": {24 * time.Hour, true}, "a second": {time.Second, false},
+		"10 minutes back": {-10 * time.Minute, false},
+	} {
+		var d disturbance
+		now := time.Now()
+		d.answered(now, now, nil)
+		now = asserttest.ByClock(now.Add(10*time.Second), tc.ahead)
+		d.answered(now, now, nil)
+		if got := d.end(now).Equal(now); got != tc.want {
+			t.Errorf("%s: disturbed: %t, want %t", name, got, tc.want)
+		}
+		now = now.Add(10 * time.Second)
+		d.answered(now, now, nil)
+		if d.end(now).Equal(now) {
+			t.Errorf("%s: disturbed again", name)
+		}
 	}
 }

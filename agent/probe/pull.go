@@ -162,13 +162,14 @@ func (c *Collector) stallAfter() time.Duration {
 // unpacked receives nothing and does not hang. Nor does one that was disturbed until less
 // than after ago.
 func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration, disturbed time.Time) pullState {
-	ingests = sinceJump(ingests, f.Since, now)
+	since := byClock(f.Since, now)
+	ingests = sinceJump(ingests, since, now)
 	for _, s := range stored {
 		if own := ofManifest(s, ingests); len(own) > 0 {
 			return judgeOwn(s, own, len(own) == len(ingests), now, after, disturbed)
 		}
 	}
-	recent := func(s cri.Stored) bool { return complete(s) && s.Fetched.After(f.Since.Add(-after)) }
+	recent := func(s cri.Stored) bool { return complete(s) && s.Fetched.After(since.Add(-after)) }
 	if i := slices.IndexFunc(stored, recent); i >= 0 {
 		done, total := received(stored[i], nil)
 		return pullState{stage: unpacking, done: done, total: total, layers: layers(stored[i], nil)}
@@ -178,10 +179,10 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 		at = ""
 	}
 	switch {
-	case now.Sub(f.Since) < after || now.Sub(disturbed) < after:
+	case now.Sub(since) < after || now.Sub(disturbed) < after:
 		return pullState{stage: at}
 	case len(ingests) == 0:
-		return pullState{way: diagnosis.StallUnbegun, since: f.Since}
+		return pullState{way: diagnosis.StallUnbegun, since: since}
 	}
 	if last := newest(ingests); now.Sub(last.Updated) >= after {
 		return pullState{way: diagnosis.StallBehind, since: last.Updated, blob: last.Digest, stage: at}
@@ -192,6 +193,15 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 // clockJump is how far in the future a time of the runtime's must be to show that the
 // node's clock was set back.
 const clockJump = time.Minute
+
+// byClock returns a time by the wall clock as it is now, if that has been set back since: the
+// runtime's times are by it.
+func byClock(t, now time.Time) time.Time {
+	if again := now.Add(t.Sub(now)); t.Round(0).Sub(again.Round(0)) > clockJump {
+		return again
+	}
+	return t
+}
 
 // sinceJump returns the ingests. One last written to before the node's clock was set
 // back would count as active until that time comes again: it has received nothing since,
@@ -270,7 +280,7 @@ func layers(s cri.Stored, ingests []cri.Ingest) []diagnosis.Layer {
 
 // checkPull returns the evidence about a pull that hangs.
 func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagnosis.Evidence {
-	facts := &diagnosis.PullFacts{Since: f.Since}
+	facts := &diagnosis.PullFacts{Since: byClock(f.Since, c.now())}
 	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Body: facts}
 	switch f.Stall {
 	case diagnosis.StallSandbox:

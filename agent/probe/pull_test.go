@@ -12,6 +12,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/cri/critest"
 )
 
@@ -97,6 +98,24 @@ func TestJudgeTransfer(t *testing.T) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
+	}
+}
+
+// The runtime's times are compared with the start of the wait by the clock as it is now, also
+// if that was set back since.
+func TestTransferAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, ahead := range map[string]time.Duration{"10 minutes": 10 * time.Minute, "a day": 24 * time.Hour} {
+		f := diagnosis.Failure{Since: asserttest.ByClock(now.Add(-5*time.Minute), ahead)}
+		fetched := now.Add(-2 * time.Minute).Round(0)
+		if got := judgeTransfer(f, nil, []cri.Stored{manifestOf(fetched, "ABC")}, now, DefaultStallAfter, time.Time{}); got.stage != unpacking || got.way != "" {
+			t.Errorf("%s: got %+v, want that it is unpacked", name, got)
+		}
+		got := judgeTransfer(f, nil, nil, now, DefaultStallAfter, time.Time{})
+		if got.way != diagnosis.StallUnbegun || !got.since.Round(0).Equal(now.Add(-5*time.Minute).Round(0)) {
+			t.Errorf("%s: got %+v, want one that has not begun for 5 minutes", name, got)
+		}
 	}
 }
 
