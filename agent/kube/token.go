@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/share"
@@ -33,6 +34,10 @@ var (
 // allows. The kubelet requests an hour.
 const tokenSeconds = 600
 
+// maxTokenSeconds is the longest time for which the API server issues tokens (authentication
+// validation): 2³² seconds.
+const maxTokenSeconds = 1 << 32
+
 // Account is the part of a service account that credential provider plugins need.
 type Account struct {
 	UID         string
@@ -41,7 +46,8 @@ type Account struct {
 
 // Token is a token of a service account.
 type Token struct {
-	Value   credential.Redacted[string]
+	Value credential.Redacted[string]
+	// Expires is when it expires by this machine's clock, whatever the API server's says.
 	Expires time.Time
 }
 
@@ -69,12 +75,14 @@ func (c *Client) Token(ctx context.Context, f diagnosis.Failure, accountUID, aud
 		return Token{}, errUndecodable
 	}
 	var out authenticationv1.TokenRequest
+	requested := time.Now()
 	err = c.onlyAsNode(ctx, f, c.asNode.Post().SubResource("token").Body(body).
 		SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON), &out)
 	if err == nil && out.Status.Token == "" {
 		err = errUndecodable
 	}
-	return Token{Value: credential.Redact(out.Status.Token), Expires: out.Status.ExpirationTimestamp.Time}, err
+	seconds := min(max(ptr.Deref(out.Spec.ExpirationSeconds, tokenSeconds), 0), maxTokenSeconds) // the API server may have changed it
+	return Token{Value: credential.Redact(out.Status.Token), Expires: requested.Add(time.Duration(seconds) * time.Second)}, err
 }
 
 // onlyAsNode makes a request about a service account, which is one of asNode's, and
