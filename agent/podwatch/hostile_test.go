@@ -171,3 +171,21 @@ func TestContainersBeyondTheBound(t *testing.T) {
 		t.Errorf("got %d failures after the first ones give no reason, want at most %d", len(u.Failures), maxExamined)
 	}
 }
+
+// Of a pod of many containers that run, only so many are passed on as one report can name,
+// and those that it names are among them.
+func TestHealthyIsBounded(t *testing.T) { // measures allocations, so not in parallel
+	pod := newPod(app(runs()), crowded(5000, 20))
+	for i := range pod.Status.ContainerStatuses {
+		pod.Status.ContainerStatuses[i].State = runs()
+	}
+	pod.Annotations = map[string]string{"whypull.dev/report": `{"containers":[{"name":"c4999"}]}`}
+	w := newWatch(t)
+	var all []Update
+	if got := allocated(func() { all = w.lists(pod) }); got > 16<<20 {
+		t.Errorf("%d bytes were allocated for one status", got)
+	}
+	if len(all) != 1 || len(all[0].Healthy) > 2*maxExamined+1 || !slices.ContainsFunc(all[0].Healthy, func(f diagnosis.Failure) bool { return f.Container == "c4999" }) {
+		t.Errorf("%d updates: %d healthy, want at most %d with c4999", len(all), len(all[0].Healthy), 2*maxExamined+1)
+	}
+}

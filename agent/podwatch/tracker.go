@@ -159,7 +159,7 @@ func (t *Tracker) observe(s seen, listed bool) {
 	reported := untrue || len(u.Annotations) > 0
 	incidents := old.advance(s, &u)
 	if listed && !known && reported {
-		u.Healthy = healthy(s)
+		u.Healthy = healthy(s, quoted(u.Annotations))
 	}
 	tries := old.count(u, incidents, listed)
 	old.wait(s, incidents, &u)
@@ -324,16 +324,19 @@ func outcomeOf(s seen, was diagnosis.Failure) incidentOutcome {
 }
 
 // healthy returns the containers, image volumes and the sandbox of a pod that have their
-// image. The image of a sandbox is unknown.
-func healthy(s seen) []diagnosis.Failure {
+// image: at most maxExamined containers, those first whose names a report has. The image of
+// a sandbox is unknown.
+func healthy(s seen, reported map[string]bool) []diagnosis.Failure {
 	if s.pod.DeletionTimestamp != nil {
 		return nil
 	}
 	base := newFailure(s.pod)
 	var out []diagnosis.Failure
-	for _, c := range s.all {
-		if stateOutcome(c) == recovered {
-			out = append(out, ofContainer(*base, c))
+	for _, named := range []bool{true, false} {
+		for _, c := range s.all {
+			if len(out) < maxExamined && reported[c.Name] == named && stateOutcome(c) == recovered {
+				out = append(out, ofContainer(*base, c))
+			}
 		}
 	}
 	if len(out) > 0 {
@@ -394,6 +397,18 @@ func (t *Tracker) own(pod *corev1.Pod) map[string]string {
 		}
 	}
 	return own
+}
+
+// quoted returns what stands between two quotation marks in annotations: the names in a
+// report are among it.
+func quoted(annotations map[string]string) map[string]bool {
+	out := map[string]bool{}
+	for _, text := range annotations {
+		for part := range strings.SplitSeq(text, `"`) {
+			out[part] = true
+		}
+	}
+	return out
 }
 
 // conditions returns the conditions and the readiness gates that belong to whypull, of
