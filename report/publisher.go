@@ -506,11 +506,13 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 			state.deleting = p.now()
 		}
 		if left := deletionTime - p.now().Sub(state.deleting); left > 0 {
+			_ = p.catchUp(ctx, u, state) // the pod stays queued
 			p.queue.Again(u.UID, left)
 			return agent.ErrDeferred
 		}
 	}
 	if removed, lately := p.removed.Peek(u.UID); lately && state.seal == (digest{}) {
+		_ = p.catchUp(ctx, u, state)
 		p.queue.Again(u.UID, removed.Until.Sub(p.now()))
 		return agent.ErrDeferred
 	}

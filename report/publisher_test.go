@@ -953,6 +953,26 @@ func TestRecoveryWithoutRights(t *testing.T) {
 	}
 }
 
+// The Event of a recovery that was refused does not wait with the annotations of a pod that
+// is being deleted: it may be gone before they are removed.
+func TestRefusedRecoveryOfADeletedPod(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	v := verdict("app", diagnosis.TagNotFound)
+	d.publish(true, v)
+	d.w.eventErr = apierrors.NewForbidden(schema.GroupResource{}, "x", errors.New("no"))
+	d.recovered(v.Failure)
+	leaving := watched()
+	leaving.Deleting = true
+	for _, events := range []int{1, 2, 2} {
+		if err := d.try(leaving, true); !errors.Is(err, agent.ErrDeferred) {
+			t.Errorf("got error %v, want %v", err, agent.ErrDeferred)
+		}
+		d.want("being deleted", 1, events)
+		d.w.eventErr = nil
+	}
+}
+
 // A policy may refuse Events only, for a while. What happened meanwhile is said afterwards,
 // once.
 func TestEventsThatAreRefusedForAWhile(t *testing.T) {
