@@ -268,7 +268,8 @@ func mirrorsUnhelped(x *facts, cause Cause) Confidence {
 func (x *facts) crio() bool {
 	text := x.message().Text
 	return slices.ContainsFunc(x.all, func(e *Evidence) bool { return e.Endpoint.CRIO }) ||
-		strings.Contains(text, "initializing source docker://") || strings.Contains(text, "(Mirrors also failed: [")
+		strings.Contains(text, "initializing source docker://") || strings.Contains(text, "(Mirrors also failed: [") ||
+		strings.Contains(text, "(Fallback sources also failed: [")
 }
 
 // docker reports whether the runtime is Docker, behind cri-dockerd, by words or a file

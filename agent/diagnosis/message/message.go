@@ -131,6 +131,9 @@ func decisive(attempts []attempt) attempt {
 
 func readAttempt(text string) attempt {
 	text, mirrors := cutMirrors(cutArtifact(text))
+	if mirrors == "" {
+		text, mirrors = cutFallbacks(text)
+	}
 	a := readError(text)
 	a.AfterManifest = saysAny(text, afterManifest)
 	if broken, _, tried := strings.Cut(text, " (while reconnecting: "); tried && readError(broken).Cause == diagnosis.NetworkUnreachable {
@@ -314,7 +317,8 @@ func causeOfCut(masked string, status int, hub bool) diagnosis.Cause {
 	masked = strings.TrimRight(masked, " .…")
 	rests, longest := []string(nil), 0
 	for i := range textRules {
-		for phrase := range strings.SplitSeq(textRules[i].any, "|") {
+		// Of those in with, which show no cause by themselves, a text may end with the start too.
+		for phrase := range strings.SplitSeq(textRules[i].any+"|"+textRules[i].with, "|") {
 			phrase = strings.TrimSuffix(phrase, "$")
 			n := begun(masked, phrase)
 			if n > longest {
@@ -442,4 +446,21 @@ func cutMirrors(s string) (rest, mirrors string) {
 	before, after := s[:at], s[at+len(opening):]
 	mirrors, after, _ = strings.Cut(after, "])")
 	return before + strings.TrimPrefix(after, ":"), mirrors
+}
+
+// cutFallbacks does for a blob what [cutMirrors] does for the manifest: containers/image
+// writes the error of the mirror that has served the manifest behind a list of those that
+// it then tried, of which the last is the registry itself.
+func cutFallbacks(s string) (rest, mirrors string) {
+	const opening = "(fallback sources also failed: ["
+	at := indexFold(s, opening)
+	if at < 0 {
+		return s, ""
+	}
+	list, mirror, whole := strings.Cut(s[at+len(opening):], "])")
+	if !whole {
+		return s[:at], list
+	}
+	last := strings.LastIndex(list, "] [") + 1
+	return s[:at] + strings.TrimPrefix(list[last:], " ["), mirror + " " + list[:last]
 }

@@ -177,6 +177,9 @@ func TestReadMirrors(t *testing.T) {
 		{"(Mirrors also failed: [m1.test/a:1: x]\n[m2.test/a:1: y]): pinging container registry reg.test: 503 Service Unavailable", diagnosis.RegistryError, "reg.test"},
 		{`(Mirrors also failed: [m1.test/a:1: pinging container registry m1.test: no such host]): something new`, diagnosis.MirrorFailed, "m1.test"},
 		{`(Mirrors also failed: [m1.test/a:1: cut of`, diagnosis.MirrorFailed, ""},
+		{`reading blob sha256:ab: (Fallback sources also failed: [reg.test/a:1: fetching blob: unauthorized: authentication required]): fetching blob: blob unknown`, diagnosis.AuthenticationRequired, ""},
+		{"reading blob sha256:ab: (Fallback sources also failed: [m2.test/a:1: EOF]\n[reg.test/a:1: Get \"https://reg.test/v2/\": dial tcp: lookup reg.test: no such host]): fetching blob: received unexpected HTTP status: 500 Internal Server Error", diagnosis.MirrorFailed, ""},
+		{`reading blob sha256:ab: (Fallback sources also failed: [m2.test/a:1: cut of`, diagnosis.MirrorFailed, ""},
 		{"(Mirrors also fai\nled: [m1.test/a:1: x]): something new", diagnosis.MirrorFailed, ""},
 	} {
 		if got := Read("", c.text); got.Cause != c.cause || got.Host != c.host {
@@ -238,6 +241,7 @@ func TestReadCut(t *testing.T) {
 		pull + "failed to resolve image: r.test/a:1: not fou":                           diagnosis.TagNotFound,
 		pull + "failed to copy: write /var/lib/x: no space le":                          diagnosis.DiskFull,
 		pull + "no match for pla":                                                       diagnosis.PlatformMismatch,
+		pull + "failed to reso...":                                                      diagnosis.Unknown,
 		`initializing source docker://r.test/a:1: reading manifest 1 in r.test/a: mani`: diagnosis.Unknown,
 		`Back-off pulling image "r.test/no-space-le"`:                                   diagnosis.Unknown,
 		`Back-off pulling image "r.test/a/no such ho`:                                   diagnosis.Unknown,
