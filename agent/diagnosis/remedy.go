@@ -657,6 +657,9 @@ func deniedRemedy(x *facts) []string {
 	if len(refused) > 0 && refused[0].redirected() {
 		return x.elsewhereRemedy(hostOf(refused[0].Endpoint.URL))
 	}
+	if host := x.elsewhere(); host != "" && len(refused) == 0 && x.message().AfterManifest && x.reading() == AccessDenied {
+		return x.elsewhereRemedy(host)
+	}
 	lines := x.renewUsed(append(refused, x.orAgain(x.denied(), AccessDenied, DeniedOrNotFound)...))
 	if len(lines) == 0 {
 		return x.deniedToAll(len(refused) > 0)

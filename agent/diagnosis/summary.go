@@ -636,6 +636,9 @@ func deniedSummary(x *facts) string {
 		return x.detail(all[0]) + x.rejectedToo()
 	}
 	denied := x.orAgain(x.denied(), AccessDenied)
+	if host := x.elsewhere(); host != "" && len(denied) == 0 && x.message().AfterManifest && x.reading() == AccessDenied {
+		return fmt.Sprintf("%s serves the manifest, but %s denies a blob of it", x.Registry, host)
+	}
 	if e, ok := x.refusal(); ok && len(denied) == 0 && e.Fault == FaultForbidden {
 		if x.unasked() {
 			return x.detail(e) + "; it does not ask for any"

@@ -18,7 +18,7 @@ type textRule struct {
 
 // Phrases that stand for a fact as well.
 const (
-	expiredCredentials = "token has expired|token is expired|token expired|token was expired|tokenexpired|expiredtoken|expiredtokenexception|expired token|jwt is expired|jwt expired|credentials have expired|credentials expired|credential has expired|reauthenticate|request has expired|request is expired|password has expired|password expired|failed verification: expired|has expired. please|secret is expired|aadsts700082|aadsts7000222"
+	expiredCredentials = "token has expired|token is expired|token expired|token was expired|tokenexpired|expiredtoken|expiredtokenexception|expired token|jwt is expired|jwt expired|credentials have expired|credentials expired|credential has expired|reauthenticate|included in the request is expired|password has expired|password expired|failed verification: expired|has expired. please|secret is expired|aadsts700082|aadsts7000222"
 	// ocicrypt, containerd's stream processor for it, and containers/image.
 	undecrypted   = "+encrypted|ctd-decoder|decrypting layer|decryptlayer|needed for decryption|used for decryption|layer key|key unwrapper|keyprovider: |failed to decrypt"
 	upstreamLogin = "authentication to the upstream registry failed|pull through cache rule|unabletogetupstream|unabletoaccesssecret|unabletodecryptsecret"
@@ -153,6 +153,11 @@ var textRules = []textRule{
 	{cause: diagnosis.ConnectionTimeout, any: "url: context deadline exceeded|dial tcp", with: "context deadline exceeded|timeout|code = deadlineexceeded"},
 	{cause: diagnosis.ConnectionTimeout, any: "failed to do request|pinging container registry", with: "context deadline exceeded|code = deadlineexceeded"},
 
+	// A registry redirects to URLs that it signs, for a short time, with credentials of its
+	// own. That one has expired, or they have, says nothing of the pull's: S3, GCS.
+	{cause: diagnosis.RegistryError, any: "<code>expiredtoken"},
+	// The page of a server that fails is prose, whatever it says of logins.
+	{cause: diagnosis.RegistryError, any: "<html|<!doctype html", from: 500, to: 599, not: "too many requests|rate limit"},
 	// Who asks. The registry's own words on wrong or expired credentials first.
 	{cause: diagnosis.CredentialsExpired, any: expiredCredentials},
 	// containerd's words for a challenge with error="invalid_token" to a token that it has
@@ -188,7 +193,7 @@ var textRules = []textRule{
 	{cause: diagnosis.CredentialsRejected, any: "oauth token", from: 400, to: 401},
 	{cause: diagnosis.AuthenticationRequired, any: "authentication required|authenticationrequired|url: unauthorized$|authorization required|login required|must be logged in|need to login|please login", not: "denied: requested access|resource is denied"},
 	{cause: diagnosis.AccessDenied, any: "resource is denied|denied: denied|url: denied$|insufficient_scope|insufficient scope"},
-	{cause: diagnosis.AccessDenied, from: 403, to: 403, not: "request has expired"},
+	{cause: diagnosis.AccessDenied, from: 403, to: 403},
 	{cause: diagnosis.CredentialsRejected, from: 401, to: 401},
 	{cause: diagnosis.CredentialsRejected, any: "unauthorized: ", with: "credentials|username|password|robot|your account|using account|api key", not: "no credentials|without|required|provide|missing|need"},
 	{cause: diagnosis.AuthenticationRequired, any: "unauthorized: |authorization failed"},
@@ -209,6 +214,8 @@ var textRules = []textRule{
 	// Content: containerd's ingest, moby's layers, containers/image's blobs.
 	{cause: diagnosis.ContentCorrupt, any: "unexpected commit digest|manifest does not match|does not match selected manifest|does not match config|not enough data returned|chunks returned by the server|parts returned by the server|manifest checksum|provided length did not match|provided digest did not match|unmarshal image config|decoding configuration|unexpected commit size|digest did not match|digest does not match|digests do not match|digests did not match|digest mismatch|doesn't match digest|layer verification failed|verification failed for|config verification|short read|expected number of bytes|size validation|unexpected size|size mismatch|tar header|gzip: |flate: |zstd: |zlib: |error decompressing|magic number|reserved bit set on frame header|reserved block type|frame size does not match|frame size exceeded|crc check failed|wrong diff id|unexpected eof|from remote: not found|blob unknown|unknown blob|blob_unknown|blob not found|content size of zero|negative content size|expected size|unexpected digest|reports content size|match image configuration|invalid checksum|invalid blob checksum|checksum mismatch|checksum does not match|invalid desc|truncated|corrupt input|config claims|does not match expected|unexpected end of json input|crc32 mismatch|invalid deflate data|would not match destination|decompressing toc|decompressing tar-split|toc contains|toc and tar-split", not: "expected at _|error parsing http|var lib|layers.json|images.json"},
 	{cause: diagnosis.ContentCorrupt, any: "fetching blob|external blob|extraction snapshot|extract layer", from: 404, to: 404},
+	// The registry's storage, to which it redirects.
+	{cause: diagnosis.ContentCorrupt, any: "<code>nosuchkey|<code>blobnotfound", with: "failed to copy|pulling image configuration|reading blob"},
 	// An index whose manifest is not there.
 	{cause: diagnosis.ContentCorrupt, any: "copying system image from manifest list|get instance manifest", with: "manifest unknown|statuscode: 404|name unknown|not found", not: "writing blob|layer for blob"},
 
