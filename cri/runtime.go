@@ -9,10 +9,12 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	contentproxy "github.com/containerd/containerd/v2/core/content/proxy"
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -38,6 +40,10 @@ type Runtime struct {
 	images  runtime.ImageServiceClient
 	runtime runtime.RuntimeServiceClient
 	content content.Store // containerd only
+
+	listing atomic.Int32              // lists of sandboxes under way
+	lists   singleflight.Group        // of all sandboxes
+	large   atomic.Pointer[time.Time] // until when all are too many for a list
 }
 
 // Dial returns a Runtime for a socket: an absolute path, or unix:///path. It
@@ -50,12 +56,14 @@ func Dial(endpoint string) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{
+	r := &Runtime{
 		conn:    conn,
 		images:  runtime.NewImageServiceClient(conn),
 		runtime: runtime.NewRuntimeServiceClient(conn),
 		content: contentproxy.NewContentStore(conn),
-	}, nil
+	}
+	r.large.Store(&time.Time{})
+	return r, nil
 }
 
 // SocketPath returns the path of an endpoint's socket. The endpoint is as in Dial.

@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -77,13 +81,16 @@ func (r *Runtime) sandboxID(ctx context.Context, podUID string) (string, error) 
 	if podUID == "" {
 		return "", ErrNoSandbox // an empty label value would not select this pod
 	}
-	resp, err := r.runtime.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{
-		Filter: &runtime.PodSandboxFilter{LabelSelector: map[string]string{podUIDLabel: podUID}},
-	})
+	items, err := r.sandboxes(ctx, podUID)
 	if err != nil {
 		return "", callError("ListPodSandbox", err)
 	}
-	all := slices.DeleteFunc(resp.GetItems(), func(s *runtime.PodSandbox) bool { return s.GetLabels()[podUIDLabel] != podUID })
+	var all []*runtime.PodSandbox
+	for _, s := range items {
+		if s.GetLabels()[podUIDLabel] == podUID {
+			all = append(all, s)
+		}
+	}
 	if len(all) == 0 {
 		return "", ErrNoSandbox
 	}
@@ -92,6 +99,41 @@ func (r *Runtime) sandboxID(ctx context.Context, podUID string) (string, error) 
 		return "", ErrSandboxNotReady
 	}
 	return slices.MaxFunc(ready, byAge).GetId(), nil
+}
+
+const (
+	// maxShared is the size in bytes of the largest list of all sandboxes. It has the pods'
+	// annotations, of which whoever creates a pod may write 256 KiB.
+	maxShared = 1 << 20
+	// largeLife is for how long no list of all is asked for after one that was larger.
+	largeLife = time.Minute
+)
+
+// sandboxes returns the sandboxes of a pod, and maybe others', which nobody may change. A
+// runtime goes through all of them for any list, so that calls at the same time share one
+// of all.
+func (r *Runtime) sandboxes(ctx context.Context, podUID string) ([]*runtime.PodSandbox, error) {
+	list := func(ctx context.Context, of *runtime.PodSandboxFilter, o ...grpc.CallOption) ([]*runtime.PodSandbox, error) {
+		resp, err := r.runtime.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: of}, o...)
+		return resp.GetItems(), err
+	}
+	defer r.listing.Add(-1)
+	if r.listing.Add(1) > 1 && time.Now().After(*r.large.Load()) {
+		shared := r.lists.DoChan("", func() (any, error) {
+			return list(context.WithoutCancel(ctx), nil, grpc.MaxCallRecvMsgSize(maxShared))
+		})
+		select {
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		case all := <-shared:
+			if status.Code(all.Err) != codes.ResourceExhausted {
+				return all.Val.([]*runtime.PodSandbox), all.Err
+			}
+			until := time.Now().Add(largeLife)
+			r.large.Store(&until)
+		}
+	}
+	return list(ctx, &runtime.PodSandboxFilter{LabelSelector: map[string]string{podUIDLabel: podUID}})
 }
 
 func byAge(a, b *runtime.PodSandbox) int {

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -247,5 +249,46 @@ func TestSandboxFaults(t *testing.T) {
 	fake.Set(critest.Fault{Code: codes.NotFound, Of: "PodSandboxStatus"})
 	if _, err := dial(t, fake.Socket).Sandbox(t.Context(), "u1"); !errors.Is(err, cri.ErrNoSandbox) {
 		t.Errorf("error %v, want no sandbox", err)
+	}
+}
+
+// Calls at the same time share a list of all sandboxes, unless that is large: then each has
+// its own, and no list of all is asked for.
+func TestSandboxesOfManyPods(t *testing.T) {
+	t.Parallel()
+	const pods = 100
+	for name, annotation := range map[string]string{"small": "", "large": strings.Repeat("x", 16<<10)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := critest.New(t)
+			for i := range pods {
+				fake.AddSandbox(critest.Sandbox{ID: fmt.Sprint("s", i), PodUID: fmt.Sprint("u", i), Annotations: map[string]string{"a": annotation}})
+			}
+			fake.Set(critest.Fault{Delay: 20 * time.Millisecond}) // so that calls meet
+			r := dial(t, fake.Socket)
+			ask := func() (calls int) {
+				before := fake.Calls("ListPodSandbox")
+				var wg sync.WaitGroup
+				for i := range pods {
+					wg.Go(func() {
+						if got, err := r.Sandbox(t.Context(), fmt.Sprint("u", i)); err != nil || got.ID != fmt.Sprint("s", i) {
+							t.Errorf("pod %d: got sandbox %q, error %v", i, got.ID, err)
+						}
+					})
+				}
+				wg.Wait()
+				return fake.Calls("ListPodSandbox") - before
+			}
+			first, second := ask(), ask()
+			switch {
+			case annotation == "" && first+second > pods:
+				t.Errorf("%d and %d lists for %d pods", first, second, pods)
+			case annotation != "" && (first <= pods || second != pods):
+				t.Errorf("%d and %d lists for %d pods, of which all are too many for one", first, second, pods)
+			}
+			if _, err := r.Sandbox(t.Context(), "other"); !errors.Is(err, cri.ErrNoSandbox) {
+				t.Errorf("error %v for a pod without one", err)
+			}
+		})
 	}
 }

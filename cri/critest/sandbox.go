@@ -22,6 +22,8 @@ type Sandbox struct {
 	Stops bool
 	// HostNetwork gives it the node's network namespace.
 	HostNetwork bool
+	// Annotations are those of the pod.
+	Annotations map[string]string
 	// Info is the text under "info" in verbose responses; empty: none.
 	Info string
 }
@@ -67,7 +69,7 @@ func (r *Runtime) ListPodSandbox(ctx context.Context, req *runtime.ListPodSandbo
 	for _, s := range r.sandboxes {
 		if matches(s.labels(), req.GetFilter().GetLabelSelector()) {
 			resp.Items = append(resp.Items, &runtime.PodSandbox{
-				Id: s.ID, Metadata: s.metadata(), State: state(s.NotReady), CreatedAt: s.Created, Labels: s.labels(),
+				Id: s.ID, Metadata: s.metadata(), State: state(s.NotReady), CreatedAt: s.Created, Labels: s.labels(), Annotations: s.Annotations,
 			})
 		}
 	}
@@ -96,7 +98,7 @@ func (r *Runtime) PodSandboxStatus(ctx context.Context, req *runtime.PodSandboxS
 	}
 	s := r.sandboxes[i]
 	resp := &runtime.PodSandboxStatusResponse{Status: &runtime.PodSandboxStatus{
-		Id: s.ID, Metadata: s.metadata(), State: state(s.NotReady || s.Stops), CreatedAt: s.Created, Labels: s.labels(),
+		Id: s.ID, Metadata: s.metadata(), State: state(s.NotReady || s.Stops), CreatedAt: s.Created, Labels: s.labels(), Annotations: s.Annotations,
 		Linux: &runtime.LinuxPodSandboxStatus{Namespaces: &runtime.Namespace{Options: s.options()}},
 	}}
 	if req.GetVerbose() && s.Info != "" {
