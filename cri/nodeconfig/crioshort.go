@@ -54,13 +54,17 @@ func (c *Config) ShortName(name string) ShortName {
 	if err != nil {
 		return ShortName{Refused: ShortNameUnresolvable}
 	}
+	full := ShortName{Candidates: []string{reference.TagNameOnly(normalized).String()}}
+	if !c.opts.isCRIO() {
+		return full
+	}
 	// The other library has no literal IPv6 addresses (docker/reference).
-	if _, err := asTheirs(normalized); c.opts.isCRIO() && err != nil {
+	if _, err := asTheirs(normalized); err != nil {
 		return ShortName{Refused: ShortNameInvalid}
 	}
 	short, ok := withoutRegistry(name)
-	if !c.opts.isCRIO() || !ok {
-		return ShortName{Candidates: []string{reference.TagNameOnly(normalized).String()}}
+	if !ok {
+		return full
 	}
 	s := ShortName{Short: true}
 	err = c.withRegistries(func(sys *types.SystemContext) error { return c.resolveShort(sys, short, &s) })
