@@ -142,18 +142,19 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // fit encodes the document within reportLimit. It drops the least useful parts
 // first: long details, then evidence that found nothing, then remedies after the
-// first container's, then hosts and evidence, then containers. d is changed accordingly.
-func (d *Document) fit() string {
+// first container's, then hosts and evidence, then containers. d is changed accordingly;
+// reduced reports whether it is.
+func (d *Document) fit() (text string, reduced bool) {
 	var out bytes.Buffer // for all attempts: those of many containers are large
-	for _, reduce := range reductions() {
+	for i, reduce := range reductions() {
 		if encodeTo(&out, *d); out.Len() <= reportLimit {
-			return out.String()
+			return out.String(), i > 0
 		}
 		reduce(d)
 	}
 	for {
 		if encodeTo(&out, *d); out.Len() <= reportLimit || len(d.Containers) == 0 {
-			return out.String()
+			return out.String(), true
 		}
 		d.Containers = d.Containers[:len(d.Containers)-1]
 		d.Omitted++
@@ -245,6 +246,7 @@ type Pulling struct {
 type rendering struct {
 	annotations map[string]string
 	content     string // the report without its times
+	complete    string // the same before anything was left out of it
 }
 
 // render returns the three annotations for the verdicts and the pulls in progress
@@ -253,8 +255,12 @@ type rendering struct {
 // bytes, apart from the document's times.
 func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int, node string, observed time.Time) rendering {
 	d := complete(verdicts, pulls, unexamined, node, observed)
-	doc := d.fit()
-	out := rendering{map[string]string{ReportAnnotation: doc, CauseAnnotation: Causes(verdicts), SummaryAnnotation: summaryOf(verdicts, unexamined)}, d.withoutTimes()}
+	whole := d.withoutTimes()
+	doc, reduced := d.fit()
+	out := rendering{map[string]string{ReportAnnotation: doc, CauseAnnotation: Causes(verdicts), SummaryAnnotation: summaryOf(verdicts, unexamined)}, whole, whole}
+	if reduced {
+		out.content = d.withoutTimes()
+	}
 	if len(verdicts) == 0 && len(pulls) > 0 {
 		delete(out.annotations, CauseAnnotation)
 		out.annotations[SummaryAnnotation] = withMore(pulls[0].Detail(), len(pulls)-1)

@@ -105,8 +105,7 @@ type podPublisher struct {
 type podState struct {
 	causes     string
 	content    digest // of the report without its times; zero if the pod has none
-	source     digest // of the complete document that this report was made of
-	said       said   // at last
+	said       said   // what this report was made of
 	first      bool   // made before the slow checks were done
 	at         time.Time
 	dated      time.Time // the time that the report names
@@ -122,7 +121,7 @@ type podState struct {
 	deleting   time.Time                             // since when the pod is being deleted; zero if it is not
 }
 
-// said is what a complete document is made of, with its digest.
+// said is what a complete document is made of, with the digest of it without its times.
 type said struct {
 	verdicts   []diagnosis.Verdict
 	pulls      []diagnosis.Progress
@@ -130,15 +129,14 @@ type said struct {
 	digest     digest
 }
 
-// sourceOf returns the digest of the complete document. As a rule it is that of the last
-// call: the watch shows what was written, and the Events come later.
-func (t *podState) sourceOf(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int) digest {
-	now := said{verdicts, pulls, unexamined, t.said.digest}
-	if now.digest == (digest{}) || !reflect.DeepEqual(now, t.said) {
-		now.digest = digestOf(complete(verdicts, pulls, unexamined, "", time.Time{}).withoutTimes())
-		t.said = now
+// says reports whether this run of the agent has written the same. As a rule it has: the
+// watch shows what was written, and the Events come later.
+func (t *podState) says(now said, node string) bool {
+	if t.seal == (digest{}) {
+		return false
 	}
-	return now.digest
+	now.digest = t.said.digest
+	return reflect.DeepEqual(now, t.said) || digestOf(complete(now.verdicts, now.pulls, now.unexamined, node, time.Time{}).withoutTimes()) == now.digest
 }
 
 // containerState is what has been published about one container.
@@ -347,17 +345,17 @@ func (t *podState) withBeginnings(u podwatch.Update, verdicts []diagnosis.Verdic
 	return out
 }
 
-// annotate writes the annotations if they have changed, if somebody has edited
-// them, or if the clock was ahead when they were written: at once if the causes have changed or a first verdict is replaced, otherwise at
-// most once per rewriteInterval, or restoreInterval if they were edited. It returns whether
-// the pod's annotations are up to date.
+// annotate writes the annotations if they have changed, if somebody has edited them, or if
+// the clock was ahead when they were written: at once if the causes have changed or a first
+// verdict is replaced, otherwise at most once per rewriteInterval, or restoreInterval if they
+// were edited. It returns whether the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
 	pulls := state.pullsOf(u, p.now())
-	source := state.sourceOf(verdicts, pulls, u.Unexamined)
+	what := said{verdicts: verdicts, pulls: pulls, unexamined: u.Unexamined}
 	condition := p.condition(u, state, verdicts)
 	at := reportTime(u.Created, p.now()).Round(0)
 	ahead := state.dated.Sub(at) > clockSkew
-	if !ahead && source == state.source && state.seal != (digest{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
+	if !ahead && state.says(what, p.node) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
 		state.written(verdicts, final)
 		return true, nil
 	}
@@ -390,7 +388,8 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 		return false, err
 	}
 	state.condition = cmp.Or(condition, state.condition)
-	state.content, state.source, state.causes, state.at, state.dated = content, source, causes, p.now(), at
+	what.digest = digestOf(now.complete)
+	state.content, state.said, state.causes, state.at, state.dated = content, what, causes, p.now(), at
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
 	p.logPulls(u)

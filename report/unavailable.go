@@ -114,7 +114,7 @@ func (p *UnavailablePublisher) Unavailable(ctx context.Context, pod podwatch.Run
 	}
 	at := reportTime(pod.Created, p.now()).Round(0)
 	doc := NewDocument(withShownSince(verdicts, pod.Created, p.now()), p.node, at)
-	text := doc.fit()
+	text, _ := doc.fit()
 	if now := digestOf(doc.withoutTimes()); now != state.content || state.dated.Sub(at) > clockSkew {
 		if err := p.annotate(ctx, pod, &text); err != nil {
 			return err
