@@ -957,7 +957,7 @@ const nodesByPlatform = "kubectl get nodes --label-columns=kubernetes.io/os,kube
 
 // formatRemedy shows what the node gets if that is not a manifest at all.
 func formatRemedy(x *facts) []string {
-	switch e, _ := x.atOrigin(FaultUnsupportedFormat); e.Registry().Form {
+	switch e, _ := x.atOrigin(FaultUnsupportedFormat); e.Registry().Form { //nolint:exhaustive // below
 	case FormZstd:
 		return []string{
 			comment("Update the container runtime of node %s: zstd needs Docker 23.0 or containerd 1.5. Or push the image with gzip layers:", x.Node),
