@@ -78,9 +78,6 @@ func TestThreads(t *testing.T) {
 		"table of the old file in hosts.toml": {func(t *testing.T, m *machine) diagnosed {
 			return m.check(strange(t, m, "  [host.\"https://AT\".tls]\n  ca_file = \"ca.crt\"\n") + "/team/app:v1")
 		}, diagnosis.TLSUntrusted, diagnosis.Confirmed, []string{"hosts.toml (line 4)"}},
-		"authority that is not in PEM form": {func(t *testing.T, m *machine) diagnosed {
-			return m.check(strange(t, m, "  ca = \"ca.crt\"\n") + "/team/app:v1")
-		}, diagnosis.RegistryConfigInvalid, diagnosis.Confirmed, []string{"/ca.crt, which cannot be read or is not valid"}},
 		"URL in NO_PROXY": {func(t *testing.T, m *machine) diagnosed {
 			return proxied(t, m, "NO_PROXY=localhost,https://registry.test/")
 		}, diagnosis.ProxyFailed, diagnosis.Confirmed, []string{"NO_PROXY (/etc/systemd/system/containerd.service)", "without scheme or path"}},

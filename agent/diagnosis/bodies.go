@@ -413,9 +413,6 @@ type ConfigFacts struct {
 	// File is the file, and Line the line in it; 0 if that is not known.
 	File string
 	Line int
-	// Named is the file that it names, if that is what cannot be used; "" if it is not
-	// known.
-	Named string
 	// Problem is what is wrong.
 	Problem ConfigProblem
 	// Endpoint is the one that it is about, as scheme://host[:port]; "" if it is

@@ -77,11 +77,7 @@ func (c *ConfigFacts) detail() string {
 	if c.Line > 0 {
 		line = fmt.Sprintf(" (line %d)", c.Line)
 	}
-	named := "a certificate or key that"
-	if c.Named != "" {
-		named = c.Named + ", which"
-	}
-	return strings.NewReplacer("{file}", c.File, "{line}", line, "{named}", named).Replace(configProblems[c.Problem].says)
+	return strings.NewReplacer("{file}", c.File, "{line}", line).Replace(configProblems[c.Problem].says)
 }
 
 // shortNameDetail returns the sentence about a short name that the runtime does not

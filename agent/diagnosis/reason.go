@@ -122,7 +122,7 @@ var configProblems = map[ConfigProblem]struct { //nolint:gochecknoglobals // nev
 	effect ConfigEffect
 	says   string
 }{
-	"CertificateUnusable":      {ConfigRefuses, "{file} names {named} cannot be read or is not valid, so the runtime refuses the pull"},
+	"CertificateUnusable":      {ConfigRefuses, "{file} names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"},
 	ConfigCertificatesUnusable: {ConfigRefuses, "{file} has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull"},
 	"LocationInvalid":          {ConfigRefuses, "{file} has a location that makes the name of this image invalid, so the runtime refuses the pull"},
 	"EndpointInvalid":          {ConfigRefuses, "{file} has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull"},

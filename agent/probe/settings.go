@@ -16,7 +16,7 @@ func refusedConfig(err error) []diagnosis.Evidence {
 	if !ok {
 		return append(out, skipped(diagnosis.ReasonConfigUnusable, diagnosis.CheckRegistry)...)
 	}
-	facts := &diagnosis.ConfigFacts{File: refused.Path, Named: refused.Named, Problem: diagnosis.ConfigProblem(refused.Kind)}
+	facts := &diagnosis.ConfigFacts{File: refused.Path, Problem: diagnosis.ConfigProblem(refused.Kind)}
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid,
 		Body: &diagnosis.RegistryFacts{Config: facts},

@@ -179,7 +179,7 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 		UpdateClient: set.update,
 	})(host)
 	if err != nil {
-		return nil, &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(dir, hostsFile), Named: c.unusableFile(dir)}, err}
+		return nil, &ConfigError{Notice{Kind: NoticeCertificateUnusable, Path: path.Join(dir, hostsFile)}, err}
 	}
 	endpoints := make([]registry.Endpoint, 0, len(hosts))
 	for i, h := range hosts {

@@ -2,8 +2,6 @@ package nodeconfig
 
 import (
 	"cmp"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"os"
 	"path"
@@ -138,24 +136,6 @@ func (c *Config) unboundedCertificate(nodeDir string, doc []byte) error {
 		}
 	}
 	return nil
-}
-
-// unusableFile returns the first file with certificates or a key that the hosts.toml of a
-// directory names and that cannot be read or is not in PEM form; "" if there is none.
-func (c *Config) unusableFile(nodeDir string) (file string) {
-	doc, err := c.fs.ReadFile(path.Join(nodeDir, hostsFile), maxConfigFile)
-	if err != nil {
-		return ""
-	}
-	dropPaths(doc, func(_, key, name string) bool {
-		data, err := c.fs.ReadFile(within(nodeDir, name), maxConfigFile)
-		block, _ := pem.Decode(data)
-		if file == "" && (err != nil || block == nil || key == "ca" && !x509.NewCertPool().AppendCertsFromPEM(data)) {
-			file = within(nodeDir, name)
-		}
-		return false
-	})
-	return file
 }
 
 // unbounded returns an error that only this process gets: of what is no file, or too large.

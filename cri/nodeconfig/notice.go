@@ -172,9 +172,6 @@ type Notice struct {
 	// Endpoint is the one that it is about, as scheme://host[:port]; "" if it is
 	// about none.
 	Endpoint string
-	// Named is the file that the file names, if that is the cause of the problem; "" if it
-	// is not known.
-	Named string
 }
 
 // ConfigError is the error of a configuration with which the runtime has no endpoint. Its
