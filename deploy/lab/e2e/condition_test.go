@@ -39,6 +39,7 @@ func TestPodCondition(t *testing.T) {
 	elsewhere(t, s.Name)
 	page := integrations(t)
 	page.run(t, "wait until it cannot be pulled", s.Name)
+	shared.settled(ctx, t, s.Name, "app") // a pull that hangs may go on, which withdraws the condition
 	p := getPod(t, s.Name, "app")
 	before := conditionOf(p)
 	if before == nil || before.Status != corev1.ConditionFalse || before.Reason != "PullSecretMissing" || before.Message != p.Annotations["whypull.dev/summary"] {

@@ -22,8 +22,7 @@ func TestCredentialProviders(t *testing.T) {
 	}{
 		"exit": {hub + "exit:1", "CredentialProviderFailed", confirmed, provider + " fails with exit status 3; " + registry.HubHost + " requires credentials for provider/exit",
 			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: provider + ", which the kubelet runs for " + registry.HubHost + "/provider, fails with exit status 3"}},
-		// While the kubelet waits for the plugin, no text shows a pull yet.
-		"hang": {hub + "hang:1", "CredentialProviderFailed", "", "does not finish within a minute",
+		"hang": {hub + "hang:1", "CredentialProviderFailed", confirmed, "does not finish within a minute",
 			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "does not finish within a minute"}},
 		"garbage": {hub + "garbage:1", "CredentialProviderFailed", confirmed, "returns something other than a CredentialProviderResponse",
 			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "something other than a CredentialProviderResponse"}},

@@ -361,10 +361,10 @@ evictionHard: {}
 imageGCHighThresholdPercent: 100
 maxPods: 300
 staticPodPath: ` + StaticPods + `
-# Tests pull in parallel.
+# Tests pull in parallel; some pulls hang, and others must not wait for them.
 registryPullQPS: 0
 serializeImagePulls: false
-maxParallelImagePulls: 10
+maxParallelImagePulls: 100
 nodeStatusUpdateFrequency: 10s
 syncFrequency: 10s
 `,
