@@ -83,9 +83,9 @@ const (
 	// changed, a secret for instance, so that not all nodes read it at the same time.
 	spread = 100 * time.Millisecond
 	// workers is the number of pods processed concurrently, half of them of one namespace
-	// (turns). None waits for checks, but some do for the API server. Twice as many
-	// made bursts no quicker, and slower on a real node.
-	workers = 64
+	// (turns). None waits for checks, but some do for the API server: with half as many, the
+	// pods of a burst waited for one another.
+	workers = 128
 	// maxCollecting is for how many pods the quick checks run at once, and maxCollectingOf
 	// for how many of one namespace. Many wait for one secret, which is read for all of
 	// them; each may hold 128 KiB of its secrets.

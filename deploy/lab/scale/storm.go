@@ -221,7 +221,7 @@ func (st *storm) follow(ctx context.Context, node string) <-chan *corev1.Pod {
 }
 
 // patchers is how many patches of the bare client are in flight at the same time: as
-// many as the agent has workers.
+// many as the agent has workers for one namespace.
 const patchers = 64
 
 // annotateAll patches each pod once, as soon as its image cannot be pulled, until there
