@@ -30,13 +30,13 @@ const (
 )
 
 // The words of Windows for its errors, which are in the language of the system: German,
-// French, Spanish, Portuguese, Chinese and Japanese.
+// French, Spanish, Portuguese, Chinese, Japanese, Italian, Russian and Korean.
 const (
-	windowsRefused  = "|zielcomputer die verbindung verweigerte|expressément refusée|equipo de destino denegó|máquina de destino as recusou|目标计算机积极拒绝|対象のコンピューターによって拒否"
+	windowsRefused  = "|zielcomputer die verbindung verweigerte|expressément refusée|equipo de destino denegó|máquina de destino as recusou|目标计算机积极拒绝|対象のコンピューターによって拒否|rifiuto persistente del computer|компьютер отверг запрос|대상 컴퓨터에서 연결을 거부"
 	windowsReset    = "|vom remotehost geschlossen|connexion existante a dû être fermée|interrupción de una conexión existente|cancelamento de uma conexão existente|强迫关闭了一个现有的连接|既存の接続はリモート"
-	windowsSilent   = "|zeitspanne nicht richtig reagiert|parti connecté n’a pas répondu|parte conectada no respondió|componente conectado não respondeu|没有正确答复|正しく応答しなかった"
-	windowsNoName   = "|daten des angeforderten typs|aucune donnée du type requis|no se encontraron datos del tipo solicitado|找不到请求的类型的数据"
-	windowsDiskFull = "|nicht genug speicherplatz auf dem datenträger|espace insuffisant sur le disque|espacio en disco insuficiente|espaço insuficiente no disco|磁盘空间不足|ディスクに十分な空き領域がありません"
+	windowsSilent   = "|zeitspanne nicht richtig reagiert|parti connecté n’a pas répondu|parte conectada no respondió|componente conectado não respondeu|没有正确答复|正しく応答しなかった|mancata risposta dall'host|за требуемое время не получен|호스트로부터 응답이 없어"
+	windowsNoName   = "|daten des angeforderten typs|aucune donnée du type requis|no se encontraron datos del tipo solicitado|找不到请求的类型的数据|host ist unbekannt|hôte inconnu|host desconocido|host não é conhecido|不知道这样的主机|そのようなホストは不明|host sconosciuto|хост неизвестен|알려진 호스트가 없습니다"
+	windowsDiskFull = "|nicht genug speicherplatz auf dem datenträger|espace insuffisant sur le disque|espacio en disco insuficiente|espaço insuficiente no disco|磁盘空间不足|ディスクに十分な空き領域がありません|spazio su disco insufficiente|места на диске|디스크 공간이 부족"
 )
 
 // textRules is read from the top, the first match decides. What a component
@@ -116,13 +116,13 @@ var textRules = []textRule{
 	{cause: diagnosis.RegistryConfigInvalid, any: "cannot be set when", with: "config_path|_ is provided"},
 
 	// The runtime itself cannot be reached; not a connection to a registry.
-	{cause: diagnosis.RuntimeError, any: "dial unix|read unix|write unix|_.sock|unknown service runtime|unknown service containerd|connect to the docker daemon|docker daemon running|for api route and version|minimum supported api version|maximum supported api version|transport is closing|error reading from server|server is not initialized|larger than max|containerd.sock|crio.sock|docker.sock|cri-dockerd.sock|error during connect|while dialing: open _|database not open|create store err|prepare temp auth file"},
+	{cause: diagnosis.RuntimeError, any: "dial unix|read unix|write unix|_.sock|unknown service runtime|unknown service containerd|connect to the docker daemon|docker daemon running|for api route and version|minimum supported api version|maximum supported api version|transport is closing|error reading from server|server is not initialized|larger than max|containerd.sock|crio.sock|docker.sock|cri-dockerd.sock|error during connect|while dialing: open _|database not open|a read-only store|create store err|prepare temp auth file"},
 	{cause: diagnosis.RuntimeError, any: "failed to inspect image|imageinspecterror", with: "context deadline exceeded|code = deadlineexceeded|code = unavailable"},
 	{cause: diagnosis.ImageStoreCorrupt, any: "id or size of image"},
 
 	// Plugins that fetch credentials: the kubelet's, Docker's, those of cloud agents,
 	// whatever kept them from working.
-	{cause: diagnosis.CredentialProviderFailed, any: "credential provider|credential-provider|docker-credential-|credential helper|nocredentialproviders|ec2rolerequesterror|no ec2 imds role|failed to get credentials|failed to retrieve credentials|error getting credentials|getting credentials from|failed to refresh cached credentials|external registry credential|credential plugin|credentialproviderresponse|failed to provide credentials|failed to get service account|not found in pod spec volume|tokens for this audience", not: "proxyconnect"},
+	{cause: diagnosis.CredentialProviderFailed, any: "credential provider|credential-provider|docker-credential-|credential helper|nocredentialproviders|ec2rolerequesterror|no ec2 imds role|failed to get credentials|failed to retrieve credentials|error getting credentials|getting credentials from|failed to refresh cached credentials|external registry credential|credential plugin|credentialproviderresponse|failed to provide credentials|plugin binary executable|plugin binary directory|failed to get service account|not found in pod spec volume|tokens for this audience", not: "proxyconnect"},
 
 	// The proxy: not reached, or it refuses.
 	{cause: diagnosis.ProxyFailed, any: "proxyconnect|invalid proxy address|invalid proxy url|proxy scheme|proxy: unknown scheme|parse proxy url|socks connect|socks5|proxy error|connect to proxy|proxy server|to the proxy"},
@@ -225,7 +225,7 @@ var textRules = []textRule{
 	{cause: diagnosis.ContentCorrupt, any: "copying system image from manifest list|get instance manifest", with: "manifest unknown|statuscode: 404|name unknown|not found", not: "writing blob|layer for blob"},
 
 	// The runtime's store: containerd's content and snapshots, containers/storage, moby.
-	{cause: diagnosis.ImageStoreCorrupt, any: "content digest|content store|expected at _|layer does not exist|parent snapshot|failed to stat parent|layer not known|locating item named|structure needs cleaning|input/output error|metadata.db|invalid database|after pulling|bolt|layers.json|images.json|missing parent|layer chain|failed to load layer|image is corrupt|storage corrupt|corrupted|readlink|missing from local|error loading|error reading image|from containerd image store|locating image|resolve pulled image|accessing it also failed|does not resolve to an image id|layer for blob|know its layer id|missing parent bucket|snapshot does not exist|snapshot _ does not exist|parent does not exist|lower layer|failing getsize|_ bucket: not found|disk image is malformed|file integrity checksum"},
+	{cause: diagnosis.ImageStoreCorrupt, any: "content digest|content store|expected at _|layer does not exist|parent snapshot|failed to stat parent|layer not known|layer content incorrect|layer content modified|data item is missing|locating item named|structure needs cleaning|input/output error|metadata.db|invalid database|after pulling|bolt|layers.json|images.json|missing parent|layer chain|failed to load layer|image is corrupt|storage corrupt|corrupted|readlink|missing from local|error loading|error reading image|from containerd image store|locating image|resolve pulled image|accessing it also failed|does not resolve to an image id|layer for blob|know its layer id|missing parent bucket|snapshot does not exist|snapshot _ does not exist|parent does not exist|lower layer|failing getsize|_ bucket: not found|disk image is malformed|file integrity checksum"},
 	{cause: diagnosis.RuntimeError, any: "failed to create prepare|locking ref _|_ locked: unavailable"},
 	{cause: diagnosis.RuntimeError, any: "locked for", with: "(since|unavailable"},
 	{cause: diagnosis.ImageStoreCorrupt, any: "no such file or directory", with: "creating overlay mount|failed to stat|symlink _|rename _|commit failed: rename|committing the finished image|reading layer"},
