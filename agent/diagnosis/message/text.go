@@ -213,7 +213,7 @@ var namePlaces = []namePlace{
 	{"repository ", " not found"}, {"image ", " not found"}, {"tag ", " not found"},
 	{"pull image ", ": "}, {"pull failed for ", " because "}, {"is valid for ", ", not "}, {"pulling from host ", ""},
 	{"mirrors also failed: [", ""}, {"but wanted to match ", ""}, {"[manifests ", "]"}, {"artifact ", " not found"},
-	{"socks connect tcp ", ": "}, {"bearer token resource: ", ""},
+	{"socks connect tcp ", ": "}, {"dial tcp: address ", ": "}, {"bearer token resource: ", ""},
 }
 
 func endsFold(s, suffix string) bool {
@@ -311,6 +311,8 @@ func standIn(name string) string {
 	switch {
 	case name == "":
 		return ""
+	case hasPrefixFold(name, "http://unix/"), hasPrefixFold(name, "http://%2F"):
+		return "_.sock" // asked through a socket: nydusd's, Docker's
 	case hasPrefixFold(name, "http:"):
 		return "http-url"
 	case hasPrefixFold(name, "https:"), strings.Contains(name, "/v2/"):
