@@ -163,6 +163,10 @@ var textRules = []textRule{
 	{cause: diagnosis.RegistryError, any: "<code>expiredtoken"},
 	// The page of a server that fails is prose, whatever it says of logins.
 	{cause: diagnosis.RegistryError, any: "<html|<!doctype html", from: 500, to: 599, not: "too many requests|rate limit"},
+	// ECR, for a cache rule whose own credentials the upstream registry does not accept, or
+	// that it cannot read (its exceptions of BatchGetImage). What the upstream registry says of
+	// them is not about the pull's.
+	{cause: diagnosis.RegistryError, any: upstreamLogin, not: "not authorized to perform"},
 	// Who asks. The registry's own words on wrong or expired credentials first.
 	{cause: diagnosis.CredentialsExpired, any: expiredCredentials},
 	// containerd's words for a challenge with error="invalid_token" to a token that it has
@@ -178,10 +182,10 @@ var textRules = []textRule{
 	{cause: diagnosis.RegistryError, any: "did not include a token|unable to decode token response|decoding bearer token|no realm specified|missing realm|auth challenge realm|supported auth scheme"},
 
 	{cause: diagnosis.AuthenticationRequired, any: "no basic auth credentials|basic credential not found|may not login|not logged in|anonymous users|provided for basic auth|not authorized: url|unauthenticated request|unauthenticated requests|authentication is required"},
+	// Quay's words, and Nexus', for a repository that the pull may not read and for one that
+	// is not there (quay, endpoints/v2, _require_repo_permission).
+	{cause: diagnosis.DeniedOrNotFound, any: "access to the requested resource is not authorized"},
 	{cause: diagnosis.AccessDenied, any: "not authorized to perform|permission _ denied|permission denied for|permission denied on|permission_denied|does not have permission|do not have permission|not have the needed permission|needed permissions|have the permission|lacks permission|insufficient permission|access forbidden|unauthorized to access repository|is not authorized|not authorized to access|caller does not have|installation not allowed|no permission|permission to access|does not match bearer token|access to the resource is forbidden|unknown: forbidden|has been disabled"},
-	// ECR, for a cache rule whose own credentials the upstream registry does not accept, or
-	// that it cannot read (its exceptions of BatchGetImage).
-	{cause: diagnosis.RegistryError, any: upstreamLogin},
 	{cause: diagnosis.DeniedOrNotFound, any: "resource is denied", hub: true},
 	// containers/image's words, without a code before them, for a challenge with
 	// error="insufficient_scope" (docker/errors.go): containerd's next row.
