@@ -261,7 +261,7 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 		return at + " redirects more often than the runtime follows, as in a circle"
 	}
 	if r.UpstreamRefuses {
-		return fmt.Sprintf("%s caches another registry, which does not accept the credentials of its pull through cache rule%s", at, r.status())
+		return fmt.Sprintf("%s caches another registry, which does not accept the credentials of the cache%s", at, r.status())
 	}
 	if r.TokenRejected {
 		return fmt.Sprintf("%s rejects the token that %s has just issued (invalid_token)%s%s", at, cmp.Or(after("token server ", r.TokenHost), "its token server"), r.status(), r.skew())

@@ -487,10 +487,11 @@ func (x *facts) rejectedToken() (*Evidence, bool) {
 }
 
 // refusedUpstream reports whether the registry is refused by the one that it caches; the
-// text is ECR's.
+// texts are ECR's and Harbor's.
 func (x *facts) refusedUpstream() bool {
 	_, refused := find(x.origin(), func(e *Evidence) bool { return e.Registry().UpstreamRefuses })
-	return refused || x.reading() == RegistryError && strings.Contains(x.message().Text, "pull through cache rule")
+	text := x.message().Text
+	return refused || x.reading() == RegistryError && (strings.Contains(text, "pull through cache rule") || strings.Contains(text, "http status code: 40"))
 }
 
 // childMissing reports whether the runtime's text alone shows that the registry lacks a

@@ -81,7 +81,7 @@ func (x *facts) kubectl(verb string, args ...string) string {
 // registryErrorRemedy is for a registry that rejects the tokens of its own token server.
 func registryErrorRemedy(x *facts) []string {
 	if x.refusedUpstream() {
-		return []string{comment("In the account of %s, correct the secret with the credentials of the pull through cache rule for %s, and check that the upstream registry has the image under this name.", x.Registry, x.Repository), x.watch()}
+		return []string{comment("On %s, correct the credentials of the cache for %s, such as the secret of a pull through cache rule or the endpoint of a proxy cache project. Also check that the upstream registry has the image under this name: official images of Docker Hub are in library/.", x.Registry, x.Repository), x.watch()}
 	}
 	e, ok := x.rejectedToken()
 	if !ok {

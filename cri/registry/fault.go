@@ -363,13 +363,17 @@ func isPolicy(status int, body []byte) bool {
 	}, func(words string) bool { return strings.Contains(text, words) })
 }
 
-// upstreamRefuses reports whether a registry that caches another one, as ECR with a pull
-// through cache rule, refuses because that does not accept the credentials of the rule.
+// upstreamRefuses reports whether a registry that caches another one refuses because that
+// does not accept the registry's own credentials: ECR with a pull through cache rule, and
+// Harbor's proxy cache, which quotes the answer that it got itself.
 func upstreamRefuses(status int, body []byte) bool {
-	if status != http.StatusForbidden || startsPage(body) {
+	if status != http.StatusUnauthorized && status != http.StatusForbidden || startsPage(body) {
 		return false
 	}
-	return strings.Contains(strings.ToLower(wordsOf(body)), "pull through cache rule")
+	words := strings.ToLower(wordsOf(body))
+	return slices.ContainsFunc([]string{"pull through cache rule", "http status code: 401, body", "http status code: 403, body"}, func(quote string) bool {
+		return strings.Contains(words, quote)
+	})
 }
 
 // tokenFault returns the fault of a failed token request: a 404 or 403 of the token server is

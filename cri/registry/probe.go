@@ -631,15 +631,15 @@ func (c *conversation) meaning(r reply) Fault {
 		return FaultWebPage // a captive portal or login page
 	case r.good():
 		return c.unsupported(r)
+	case upstreamRefuses(r.status, r.body):
+		c.answer.Response.UpstreamRefuses = true
+		return FaultUnexpectedAnswer
 	case r.status == http.StatusUnauthorized:
 		return c.unauthorized(r)
 	case slices.Contains(oci.ReadErrorCodes(r.body), codeTooManyRequests):
 		return FaultRateLimited // with another status than 429, as of a gateway in front
 	case isPolicy(r.status, r.body):
 		return FaultPolicyBlocked
-	case upstreamRefuses(r.status, r.body):
-		c.answer.Response.UpstreamRefuses = true
-		return FaultUnexpectedAnswer
 	default:
 		return statusFault(r.status)
 	}

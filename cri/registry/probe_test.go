@@ -318,6 +318,11 @@ func wordsCases() []exchange {
 			want: policy(403), lines: []string{head, get}},
 		{name: "the upstream of a cache refuses", repo: registrytest.Repository{Status: 403, ErrorBody: `{"errors":[{"code":"DENIED","message":"Own words: verify the credentials of the pull through cache rule."}]}`},
 			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 403, registry.Answer{Response: registry.Response{UpstreamRefuses: true}}), lines: []string{head, get}},
+		{name: "the upstream of a proxy cache refuses", config: registrytest.Config{Passwords: known()}, cred: good(),
+			repo: registrytest.Repository{Auth: registrytest.Basic, Status: 401, ErrorBody: `{"errors":[{"code":"UNAUTHORIZED","message":"http status code: 401, body: own words"}]}`},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 401, registry.Answer{
+				Auth: basic.Auth, Response: registry.Response{UpstreamRefuses: true},
+			}), lines: []string{head, head + " Basic", get + " Basic"}},
 		{name: "404 page", repo: registrytest.Repository{Status: 404, Header: nothing, ErrorBody: "<html>"},
 			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{Response: registry.Response{HTML: true}}),
 			lines: []string{head, tags}},
