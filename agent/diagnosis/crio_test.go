@@ -31,6 +31,10 @@ func TestProviderNear(t *testing.T) {
 	if v.Cause != AuthenticationRequired || v.Confidence != Confirmed || !strings.Contains(v.Summary, "corp-provider is for 10.9.8.7") {
 		t.Errorf("%s %s: %s", v.Cause, v.Confidence, v.Summary)
 	}
+	near.Reason, near.Body = ReasonProviderUnfilled, &CredentialFacts{Provider: "corp-provider"}
+	if v := Diagnose(f, []Evidence{none, near, answer(FaultUnauthorized)}); !strings.Contains(v.Summary, "corp-provider has a placeholder") {
+		t.Errorf("%s %s: %s", v.Cause, v.Confidence, v.Summary)
+	}
 }
 
 // Of several names that a short one may stand for, the one that fails is named.

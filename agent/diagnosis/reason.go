@@ -41,6 +41,7 @@ const (
 	// credentials
 	ReasonNodeCredentialsUnseen Reason = "{file}, from which the kubelet takes credentials for all pods if it exists, is not mounted into whypull or not readable" //nolint:gosec // no credential
 	ReasonProviderNear          Reason = "the kubelet's credential provider {provider} is for {pattern}, which does not match {name}: port and path have to be as in the image's name"
+	ReasonProviderUnfilled      Reason = "a pattern in matchImages of the kubelet's credential provider {provider} has a placeholder that was not replaced by its value, so it does not match {name}"
 
 	// names
 	ReasonIsAddress    Reason = "{host} is an IP address, not a name"

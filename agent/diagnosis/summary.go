@@ -485,7 +485,7 @@ func authenticationRequiredSummary(x *facts) string {
 	if e, ok := x.noted(CheckCredentials, FaultProviderMatches); ok {
 		none += fmt.Sprintf(", unless credential provider %s returns some", e.Credentials().Provider)
 	}
-	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Reason == ReasonProviderNear }); ok {
+	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Reason == ReasonProviderNear || e.Reason == ReasonProviderUnfilled }); ok {
 		none += "; " + x.detail(e)
 	}
 	if e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigNotGenerated }); ok {

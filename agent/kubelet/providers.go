@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -53,20 +54,27 @@ func (k *Kubelet) Providers(image diagnosis.Image) []Provider {
 }
 
 // NearProviders returns the plugins that are not for the image, by a pattern that
-// nearly is: it lacks the image's port, has a wildcard in its path, or begins with
-// a scheme. The kubelet takes port and path as they are written.
+// nearly is: it lacks the image's port, has a wildcard in its path, begins with
+// a scheme, or has a placeholder, in which case Pattern is empty. The kubelet takes port
+// and path as they are written.
 func (k *Kubelet) NearProviders(image diagnosis.Image) []Provider {
 	var out []Provider
 	for _, p := range readCached(k.plugins, "", k.readPlugins) {
 		if slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) }) {
 			continue
 		}
-		i := slices.IndexFunc(p.MatchImages, func(pattern string) bool { return nearlyCovers(pattern, image) })
-		if i >= 0 && safePattern(p.MatchImages[i]) != "" {
-			out = append(out, Provider{Name: p.Name, Pattern: p.MatchImages[i]})
+		i := slices.IndexFunc(p.MatchImages, func(pattern string) bool { return nearlyCovers(filled(pattern), image) })
+		if i >= 0 && (safePattern(p.MatchImages[i]) != "" || filled(p.MatchImages[i]) != p.MatchImages[i]) {
+			out = append(out, Provider{Name: p.Name, Pattern: safePattern(p.MatchImages[i])})
 		}
 	}
 	return out
+}
+
+// filled returns a pattern with wildcards for placeholders that were not replaced by their
+// values. With one in braces, such as ${REGION}, the kubelet does not start.
+func filled(pattern string) string {
+	return regexp.MustCompile(`\$\(?\w+\)?|<[^<>]*>`).ReplaceAllString(pattern, "*")
 }
 
 // nearlyCovers reports whether a pattern would cover an image without its scheme and

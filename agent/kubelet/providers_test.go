@@ -158,13 +158,18 @@ func TestNearProviders(t *testing.T) {
 		"wildcard in a path": {"harbor.test/*", "harbor.test/team/app:1", true},
 		"wildcard behind":    {"harbor.test/team/*", "harbor.test/team/app:1", true},
 		"scheme":             {"https://acme.azurecr.io", "acme.azurecr.io/team/app:1", true},
+		"a variable":         {"$ACCOUNT.dkr.ecr.$(REGION).amazonaws.com", ecrImage, true},
+		"a blank to fill in": {"<registry>.azurecr.io", "acme.azurecr.io/team/app:1", true},
+		"a variable as path": {"harbor.test/$TEAM", "harbor.test/team/app:1", true},
+		"in braces":          {"${ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com", ecrImage, false}, // the kubelet does not start
+		"of another host":    {"$ACCOUNT.azurecr.io", ecrImage, false},
 		"it matches":         {"*.azurecr.io", "acme.azurecr.io/team/app:1", false},
 		"another host":       {"10.9.8.8", "10.9.8.7:5000/library/nginx:1", false},
 		"another path":       {"harbor.test/other/*", "harbor.test/team/app:1", false},
 	} {
 		k := newNode(t, map[string]string{"etc/p": providerYAML("v1", "corp "+tc.pattern)})
 		k.providerConfig = "/etc/p"
-		if got := k.NearProviders(imageOf(tc.image)); (len(got) == 1) != tc.near || tc.near && got[0].Pattern != tc.pattern {
+		if got := k.NearProviders(imageOf(tc.image)); (len(got) == 1) != tc.near || tc.near && got[0].Pattern != safePattern(tc.pattern) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

@@ -141,8 +141,12 @@ func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 		})
 	}
 	for _, p := range c.Node.NearProviders(f.Ref()) {
+		reason := diagnosis.ReasonProviderNear
+		if p.Pattern == "" {
+			reason = diagnosis.ReasonProviderUnfilled
+		}
 		out = append(out, diagnosis.Evidence{
-			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Reason: diagnosis.ReasonProviderNear,
+			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Reason: reason,
 			Body: &diagnosis.CredentialFacts{Provider: p.Name, Pattern: p.Pattern},
 		})
 	}
