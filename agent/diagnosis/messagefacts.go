@@ -9,6 +9,10 @@ type MessageFacts struct {
 	// Host is the host[:port] that the failed request went to. It is not the
 	// image's for mirrors, token servers and content networks.
 	Host string
+	// OfMirror reports whether Host is one that the node's configuration has for the image's
+	// registry: containerd names the registry in the query ns of a request to another host
+	// than the registry itself (core/remotes/docker, isProxy).
+	OfMirror bool
 	// Status is the HTTP status, 0 if the text has none.
 	Status int
 	// Blob is the digest of the blob, layer or config that failed.

@@ -23,6 +23,9 @@ func (x *facts) remedy(cause Cause) []string {
 	if len(lines) == 0 {
 		lines = x.advise(cause)
 	}
+	if x.ofMirrorByText() && x.reading() == cause {
+		lines = append(lines, x.mirrorByText()[:2]...)
+	}
 	if slices.Contains([]Cause{TagNotFound, RepositoryNotFound, DeniedOrNotFound, PolicyBlocked}, cause) {
 		lines = x.withMoved(lines)
 	}
@@ -912,6 +915,11 @@ func mirrorRemedy(x *facts) []string {
 	}
 	return append(lines, from+":",
 		"curl -sv --max-time 20 "+quote(all[0].Endpoint.URL+"/v2/"))
+}
+
+// ofMirrorByText reports whether only the runtime's text shows that a mirror fails.
+func (x *facts) ofMirrorByText() bool {
+	return x.message().OfMirror && x.elsewhere() == x.message().Host && len(x.mirrors()) == 0
 }
 
 // mirrorByText is mirrorRemedy where only the runtime has seen the mirror.

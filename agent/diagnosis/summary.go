@@ -28,6 +28,9 @@ func (x *facts) general(cause Cause) string {
 	at := ""
 	if host := x.elsewhere(); host != "" && x.reading() == cause {
 		at = fmt.Sprintf(" (at %s)", host)
+		if x.ofMirrorByText() {
+			at = fmt.Sprintf(" (at mirror %s)", host)
+		}
 	}
 	return fmt.Sprintf("%s cannot be pulled: %s%s%s", x.image(), x.row(cause).clause(), at, x.asWell())
 }

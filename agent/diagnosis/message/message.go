@@ -233,8 +233,15 @@ func readError(text string) attempt {
 		rule += len(textRules) + 1
 	}
 	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
-		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text), BehindProxy: behindProxy,
+		Cause: cause, Host: hostIn(text), OfMirror: ofMirror(text), Status: status, Blob: blobIn(text), BehindProxy: behindProxy,
 	}}
+}
+
+// ofMirror reports whether the URL with the host of hostIn has the query ns.
+func ofMirror(text string) bool {
+	_, after, found := strings.Cut(text, "://"+hostIn(text)+"/")
+	url, _, _ := strings.Cut(after, `"`)
+	return found && strings.Contains(url, "?ns=")
 }
 
 // reasonPhrase reports whether a request failed with the reason phrase of an HTTP
