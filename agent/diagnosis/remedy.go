@@ -871,6 +871,13 @@ func certificateRemedy(cause Cause) func(*facts) []string {
 // runtimeRemedy shows what the runtime says, and restarts one that does not answer.
 func runtimeRemedy(x *facts) []string {
 	tools := x.tools()
+	if x.unmapped() {
+		return []string{
+			comment("On node %s, give the user of the container runtime a range in /etc/subuid and /etc/subgid that has the IDs in the message, 65536 IDs as a rule, and restart the runtime. If the node is a container itself, change its ID map on its host:", x.Node),
+			"cat /etc/subuid /etc/subgid /proc/self/uid_map",
+			comment("Or build the image again with files of users and groups below 65536 only"),
+		}
+	}
 	lines := []string{comment("On node %s, read the log of the container runtime:", x.Node), tools.log}
 	if _, unready := x.noted(CheckImage, FaultRuntimeUnready); unready {
 		lines = append(lines, comment("If it hangs or does not run, restart it. %s", tools.running), tools.restart)

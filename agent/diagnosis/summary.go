@@ -264,8 +264,20 @@ func (x *facts) inPod() string {
 }
 
 func runtimeSummary(x *facts) string {
+	if x.unmapped() {
+		return fmt.Sprintf("%s has files of users or groups that the user namespace of the container runtime on node %s does not have", x.image(), x.Node)
+	}
 	e, _ := x.noted(CheckImage, FaultRuntimeUnready)
 	return x.detail(e)
+}
+
+// unmapped reports whether the runtime could not give a file of the image to its owner, in
+// the words of containerd and containers/storage: it runs in a user namespace.
+func (x *facts) unmapped() bool {
+	text := x.message().Text
+	shows := func(words string) bool { return strings.Contains(text, words) }
+	return x.reading() == RuntimeError && (slices.ContainsFunc([]string{"/etc/subuid", "insufficient UIDs", "cannot be mapped to a host ID"}, shows) ||
+		shows("lchown ") && shows(": invalid argument"))
 }
 
 func configSummary(x *facts) string {
