@@ -916,6 +916,14 @@ func mirrorRemedy(x *facts) []string {
 		host := hostOf(withheld.Endpoint.URL)
 		lines = append(lines, comment("CRI-O does not send the pod's credentials to %s: add the credentials of the mirror to global_auth_file on the node, or use %s in the image", host, host))
 	}
+	wants, ok := find(all, func(e *Evidence) bool { return e.Fault.Refuses() && e.Registry().Credential == nil && !e.Endpoint.CRIO })
+	if host := hostOf(wants.Endpoint.URL); ok && host != "" {
+		lines = append(lines, comment("The kubelet selects credentials by the registry in the image, %s, not by the mirror. Use %s in the image, or set its credentials in the registry configuration of the node", x.Registry, host))
+		named := func(key string) bool { return hostOnly(keyHost(key)) == hostOnly(host) }
+		if e, ok := x.noted(CheckCredentials, FaultNoMatchingCredential); ok && slices.ContainsFunc(e.Credentials().Hosts, named) {
+			lines = append(lines, comment("A pull secret for the mirror has no effect: %s", x.detail(e)))
+		}
+	}
 	from := comment("On node %s, fix the mirror, or remove it from %s", x.Node, file)
 	if readsRegistries(file) {
 		from += ", and run " + reloadCRIO + " after a change"

@@ -693,7 +693,7 @@ func providerSilent(x *facts, _ Cause) Confidence {
 // text says so.
 func (x *facts) wants() Confidence {
 	switch {
-	case x.further():
+	case x.further(), len(x.mirrors()) > 0 && x.replaced(): // it is the mirrors that want some
 		return ""
 	case x.wantsCredentials():
 		return Confirmed
