@@ -119,7 +119,7 @@ func nameRemedy(x *facts) []string {
 		return x.setImage(e.Image().Candidates[0], what)
 	}
 	if image := x.Ref(); image.Valid() { // with a registry that the runtime does not take
-		return x.setImage(strings.Replace(image.Written, x.Registry, blank("host"), 1), "use a host name instead of the address")
+		return x.setImage(strings.Replace(image.Written, x.Registry, blank("registry:port"), 1), "use a host name instead of the address")
 	}
 	return x.setImage(blank("image"), what)
 }
