@@ -27,7 +27,13 @@ func (x *facts) remedy(cause Cause) []string {
 		lines = append(lines, x.mirrorByText()[:2]...)
 	}
 	if slices.Contains([]Cause{TagNotFound, RepositoryNotFound, DeniedOrNotFound, PolicyBlocked}, cause) {
-		lines = x.withMoved(lines)
+		lines = x.withMoved(x.withCacheRule(cause, lines))
+	}
+	if image := x.meant(cause); image != "" {
+		right := x.setImage(image, "use the name of the image instead of the address of its web page")
+		if lines = append(right, lines...); x.row(cause).Place != OnTheWay { // the others are about the wrong name
+			lines = right
+		}
 	}
 	if full := x.fullName(); full != "" && cause != NotReproducible {
 		lines = append([]string{comment("The image has no registry, so CRI-O uses %s. Write that name in the pod, because the kubelet selects credentials by the name as written.", full)}, lines...)

@@ -13,12 +13,17 @@ import (
 
 // summary returns the verdict in one sentence.
 func (x *facts) summary(cause Cause) string {
+	s := ""
 	if of := x.row(cause).summary; of != nil {
-		if s := Printable(of(x)); s != "" {
-			return s
-		}
+		s = Printable(of(x))
 	}
-	return Printable(x.general(cause))
+	if s == "" {
+		s = x.general(cause)
+	}
+	if image := x.meant(cause); image != "" && !strings.Contains(s, image) {
+		s += "; the name is the address of a web page: did you mean " + image + "?"
+	}
+	return Printable(s)
 }
 
 // general returns the summary of a cause that has none of its own: the image,

@@ -3,6 +3,7 @@ package probe
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -166,13 +167,14 @@ func wrongPath(path string) string {
 // corrections returns a valid reference that was probably meant, with the usual
 // mistakes fixed; nil if there is none.
 func corrections(image string) []string {
-	s := strings.Trim(strings.TrimSpace(diagnosis.Printable(image)), "\"'`")
+	s := strings.Trim(pasted(strings.TrimSpace(diagnosis.Printable(image))), "\"'`")
 	for _, scheme := range []string{"https://", "http://", "docker://", "oci://"} {
 		s = strings.TrimPrefix(s, scheme)
 	}
 	if _, after, found := strings.Cut(s, userInfo); found {
 		s = after
 	}
+	s = cmp.Or(diagnosis.ImageOfPage(s), s)
 	s = strings.Replace(strings.TrimRight(s, ":/@"), ":sha256:", "@sha256:", 1)
 	for strings.Contains(s, "//") {
 		s = strings.ReplaceAll(s, "//", "/")
@@ -192,11 +194,28 @@ func corrections(image string) []string {
 	return []string{s}
 }
 
-// plainHost removes the dot at the end of a host.
+// plainHost removes the dot at the end of a host. A single label without it would be no
+// host, but a name on Docker Hub.
 func plainHost(s string) string {
-	name, after, found := strings.Cut(s, "./")
-	if !found || strings.Contains(name, "/") {
+	host, _, found := strings.Cut(s, "/")
+	name, _, hasPort := strings.Cut(host, ":")
+	plain := strings.TrimSuffix(name, ".")
+	if !found || !hasPort && !strings.Contains(plain, ".") {
 		return s
 	}
-	return name + "/" + after
+	return plain + s[len(name):]
+}
+
+// pasted returns the image of a line that was copied whole: a command that pulls it, or the
+// line of a manifest or Dockerfile.
+func pasted(s string) string {
+	words := strings.Fields(s)
+	if len(words) < 2 {
+		return s
+	}
+	last := len(words) - 1
+	if last == 1 && (words[0] == "image:" || words[0] == "FROM") || slices.Contains(words[:last], "pull") {
+		return words[last]
+	}
+	return s
 }
