@@ -287,7 +287,8 @@ func adopt(u podwatch.Update, now time.Time) *podState {
 
 // eventDoubt is how old a report is at most whose Events may be missing because the agent
 // was killed before it created them. Until then the kubelet starts it again, as a rule; the
-// longest wait is five minutes. The same Event has the same name, so that it is there once.
+// longest wait is five minutes. The same Event has the same name, so that it is there once;
+// if the summary has changed since, there is one with each.
 const eventDoubt = 5 * time.Minute
 
 // adopt takes over one container of a report of an earlier run. If that was a

@@ -133,6 +133,22 @@ func TestAfterManifest(t *testing.T) {
 	}
 }
 
+// containerd names the registry of the image in requests to other hosts only.
+func TestReadOfMirror(t *testing.T) {
+	for text, want := range map[string]bool{
+		`failed to do request: Head "https://mirror.test/v2/a/manifests/1?ns=reg.test": EOF`:                               true,
+		`failed to do request: Head "https://mirror.test:5000/v2/a/manifests/1?ns=%5BREDACTED%5D": EOF`:                    true,
+		`unexpected status from HEAD request to https://mirror.test/v2/a/manifests/1?ns=reg.test: 503 Service Unavailable`: true,
+		`failed to do request: Head "https://reg.test/v2/a/manifests/1": EOF`:                                              false,
+		`failed to fetch anonymous token: Get "https://auth.test/token?scope=a&ns=b": EOF`:                                 false,
+		`pinging container registry reg.test: EOF`:                                                                         false,
+	} {
+		if got := Read("", text).OfMirror; got != want {
+			t.Errorf("%s: %t, want %t", text, got, want)
+		}
+	}
+}
+
 func TestReadBehindProxy(t *testing.T) {
 	for text, want := range map[string]bool{
 		`Get "https://reg.test/v2/": proxyconnect tcp: EOF`:                                                           false,
