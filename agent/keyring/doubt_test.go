@@ -28,6 +28,16 @@ func TestDoubtsOfMatches(t *testing.T) {
 			t.Errorf("%q: %q, want %q", pair, got, want)
 		}
 	}
+	for text, want := range map[string]bool{
+		"<password>": true, "${PASSWORD}": true, "$(PASSWORD)": true, "{{ .Values.password }}": true, "%!s(<nil>)": true,
+		"<>": false, "$oauthtoken": false, "robot$ci": false, "x<y>": false, "%!": false, "": false,
+	} {
+		for _, e := range []entry{{username: text, password: "x"}, {username: "joe", password: text}} {
+			if got := e.doubt(); (got == Placeholder) != want {
+				t.Errorf("%q: %q", text, got)
+			}
+		}
+	}
 	for user, want := range map[string]Doubt{"robot": RobotName, "robot+ci": RobotName, "robot$ci": "", "robots": "", "joe": ""} {
 		if got := (entry{username: user, password: "x"}).doubt(); got != want {
 			t.Errorf("%s: %q", user, got)

@@ -19,6 +19,7 @@ const (
 	NoUser            Doubt = "NoUser"            // a password without a user
 	NoPassword        Doubt = "NoPassword"        // a user without a password
 	LineBreak         Doubt = "LineBreak"         // user or password begins or ends with a space or line break
+	Placeholder       Doubt = "Placeholder"       // user or password is a placeholder, such as <password>
 	AuthWins          Doubt = "AuthWins"          // "auth" differs from "username" and "password"
 	HubCredentialLeak Doubt = "HubCredentialLeak" //nolint:gosec // a name, not a secret; Docker Hub's credential goes to a registry that is not Docker Hub
 	RobotName         Doubt = "RobotName"         // a Harbor robot's user without the part from the "$" on
@@ -138,6 +139,8 @@ func (e entry) doubt() Doubt {
 		return NoPassword
 	case e.padding() != "":
 		return LineBreak
+	case isPlaceholder(e.username) || isPlaceholder(e.password):
+		return Placeholder
 	case e.overruled:
 		return AuthWins
 	case e.username == "robot" || strings.HasPrefix(e.username, "robot+"):
@@ -145,6 +148,17 @@ func (e entry) doubt() Doubt {
 	default:
 		return ""
 	}
+}
+
+// isPlaceholder reports whether a text is only what a template or a person was to replace, or
+// what Helm prints for a value that is not set.
+func isPlaceholder(text string) bool {
+	for _, ends := range [][2]string{{"<", ">"}, {"${", "}"}, {"$(", ")"}, {"{{", "}}"}, {"%!", ")"}} {
+		if len(text) > 4 && strings.HasPrefix(text, ends[0]) && strings.HasSuffix(text, ends[1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // padding says which end of the user or password is a space or line break, such as
@@ -176,6 +190,7 @@ var doubtTexts = map[Doubt]string{ //nolint:gochecknoglobals,gosec // never writ
 	NoUser:            "has a password and no user: the runtime sends neither",
 	NoPassword:        "has a user and no password: the runtime sends neither",
 	LineBreak:         "has credentials whose %s, which the kubelet sends too",
+	Placeholder:       "has a user or password that looks like a placeholder that was not filled in, and the kubelet sends it as it is",
 	AuthWins:          `has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`,
 	RobotName:         `has the user robot; that of a Harbor robot account is robot$NAME, and a shell takes $NAME out unless the name is in single quotes`,
 	OtherFolder:       "matches by the letters of the image's path alone, which goes on in the same word: with a slash at the end it would be for that project only",

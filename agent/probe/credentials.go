@@ -241,7 +241,7 @@ func judge(s keyring.SecretState, creds []keyring.Credential, near keyring.Near,
 			switch entry.Doubt { //nolint:exhaustive // the others say nothing about a refusal
 			case keyring.RobotName: // some registries have such users
 				facts.Note, facts.IfRejected = "", entry.Text
-			case keyring.AuthWins:
+			case keyring.AuthWins, keyring.Placeholder:
 				facts.IfRejected = entry.Text
 			}
 		}
