@@ -132,7 +132,7 @@ func (s *Service) assign(env Environment, value, file string) Environment {
 		return nil
 	}
 	for _, word := range words(value) {
-		if name, value, ok := strings.Cut(s.expand(word), "="); ok {
+		if name, value, ok := strings.Cut(s.expand(word), "="); ok && !Unexpandable(word) {
 			env = env.Set(Variable{Name: name, Value: credential.Redact(value), File: file})
 		}
 	}
@@ -141,7 +141,7 @@ func (s *Service) assign(env Environment, value, file string) Environment {
 
 // expand replaces specifiers as the manager of the system does (systemd.unit(5)), and
 // "%%", which occurs in percent-encoded passwords. It keeps those of the machine that are
-// in no file, and what is none, such as "%40".
+// in no file, and what is none, such as "%/".
 func (s *Service) expand(text string) string {
 	if !strings.Contains(text, "%") {
 		return text
@@ -155,6 +155,16 @@ func (s *Service) expand(text string) string {
 		"%t", "/run", "%T", "/tmp", "%V", "/var/tmp", "%S", "/var/lib", "%C", "/var/cache", "%L", "/var/log", "%E", "/etc",
 		"%H", cmp.Or(hostname, "%H"), "%l", cmp.Or(short, "%l"), "%m", cmp.Or(s.firstLine("/etc/machine-id"), "%m"),
 	).Replace(text)
+}
+
+// Unexpandable reports whether a text has a specifier that systemd does not know, such as
+// "%4" in a percent-encoded password: since version 236 it ignores such an assignment
+// (specifier_printf). None is a digit.
+func Unexpandable(text string) bool {
+	parts := strings.Split(strings.ReplaceAll(text, "%%", ""), "%")
+	return slices.ContainsFunc(parts[1:], func(part string) bool {
+		return strings.Trim(part[:min(len(part), 1)], "0123456789") != part[:min(len(part), 1)]
+	})
 }
 
 // firstLine returns the first line of a file; "" if it cannot be read.

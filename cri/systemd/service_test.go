@@ -48,15 +48,15 @@ func TestReadService(t *testing.T) {
 	}
 }
 
-// Specifiers are those of the system's manager; a password that is percent-encoded keeps
-// what is none.
+// Specifiers are those of the system's manager; a variable with one that there is not, as in a
+// password that is percent-encoded, is not set.
 func TestSpecifiers(t *testing.T) {
 	t.Parallel()
 	env := ReadService(node(t, map[string]string{
-		"etc/systemd/system/k3s-agent.service": "[Service]\nEnvironment=A=%H/%l/%m B=%G:%u@%h C=%t/%N.sock:%S:%E D=p%40ss%%23 F=%j%i%q\n",
+		"etc/systemd/system/k3s-agent.service": "[Service]\nEnvironment=A=%H/%l/%m B=%G:%u@%h C=%t/%N.sock:%S:%E D=p%%40ss%%23 F=%j%i%q G=p%40ss H=100%%40%% I=5%\n",
 		"etc/hostname":                         "n1.corp.test\n",
 	}), "k3s-agent").Environment()
-	for name, want := range map[string]string{"A": "n1.corp.test/n1/%m", "B": "0:root@/root", "C": "/run/k3s-agent.sock:/var/lib:/etc", "D": "p%40ss%23", "F": "agent%q"} {
+	for name, want := range map[string]string{"A": "n1.corp.test/n1/%m", "B": "0:root@/root", "C": "/run/k3s-agent.sock:/var/lib:/etc", "D": "p%40ss%23", "F": "agent%q", "G": "", "H": "100%40%", "I": "5%"} {
 		if got := env.First(name); got != want {
 			t.Errorf("%s=%s, want %s", name, got, want)
 		}
