@@ -186,6 +186,19 @@ func TestR39PlainRegistry(t *testing.T) {
 	}
 }
 
+// A host on plain HTTP is followed by its server with https: that this one speaks no TLS
+// does not hide what the first has answered.
+func TestPlainBeforeServer(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r, _ := image(t, "team/app")
+	config := only(r)
+	config.Plain = true
+	at := m.serve("plain.test", config)
+	m.hostsFile(at, "server = \"https://"+at+"/v2\"\n[host.\"http://"+at+"/v2\"]\n  capabilities = [\"pull\", \"resolve\"]\n")
+	m.check(at+"/team/app:no-such-tag").is(diagnosis.TagNotFound, diagnosis.Likely, "no-such-tag")
+}
+
 // R40: authorities and client certificates of hosts.toml.
 func TestR40Certificates(t *testing.T) {
 	t.Parallel()

@@ -490,8 +490,8 @@ func (x *facts) rejectedToken() (*Evidence, bool) {
 // texts are ECR's and Harbor's.
 func (x *facts) refusedUpstream() bool {
 	_, refused := find(x.origin(), func(e *Evidence) bool { return e.Registry().UpstreamRefuses })
-	text := x.message().Text
-	return refused || x.reading() == RegistryError && (strings.Contains(text, "pull through cache rule") || strings.Contains(text, "http status code: 40"))
+	shows := func(words string) bool { return strings.Contains(x.message().Text, words) }
+	return refused || x.reading() == RegistryError && (shows("pull through cache rule") || shows("http status code: 401") || shows("http status code: 403"))
 }
 
 // childMissing reports whether the runtime's text alone shows that the registry lacks a

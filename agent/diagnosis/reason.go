@@ -70,7 +70,7 @@ const (
 	ReasonQueueFull           Reason = "{endpoint} was not checked {with}: too many checks of this namespace are waiting for it"
 	ReasonOutOfTime           Reason = "{endpoint} was not checked {with}: the examination ran out of time"
 	ReasonManyUnderWay        Reason = "too many containers of this namespace are being examined"
-	ReasonOtherSettings       Reason = "{endpoint} stands twice in the node's configuration, and gives a better answer with the other TLS settings or headers"
+	ReasonOtherSettings       Reason = "{endpoint} stands twice in the node's configuration, and gives a better answer with the other scheme, TLS settings or headers"
 )
 
 // ConfigProblem is a problem of a file of the node's registry configuration, by the name
@@ -109,9 +109,11 @@ const (
 	ConfigOfWay   ConfigEffect = "way"
 	ConfigOfTrust ConfigEffect = "trust"
 	ConfigOfBoth  ConfigEffect = "wayAndTrust"
-	// It would matter where TLS to the registry fails in any way, or where a proxy is used.
-	ConfigOfTLS   ConfigEffect = "tls"
-	ConfigOfProxy ConfigEffect = "proxy"
+	// It would matter where TLS to the registry fails in any way, where a proxy is used, or where
+	// a request without credentials is refused.
+	ConfigOfTLS    ConfigEffect = "tls"
+	ConfigOfProxy  ConfigEffect = "proxy"
+	ConfigOfAccess ConfigEffect = "access"
 )
 
 // Effect returns what the problem means to a pull; "" for one that is not known.
@@ -161,8 +163,10 @@ var configProblems = map[ConfigProblem]struct { //nolint:gochecknoglobals // nev
 	"ProxyQuotes":       {ConfigOfWay, "{file} sets a proxy without effect: it has typographic quotes"},
 	"ProxyOneWord":      {ConfigOfWay, "{file} sets a proxy without effect: systemd reads several variables in one pair of quotes as one"},
 	"ProxyVariable":     {ConfigOfWay, "{file} sets a proxy without effect: systemd does not expand variables in Environment"},
+	"ProxyPercent":      {ConfigOfWay, "{file} sets a proxy without effect: systemd ignores it for a percent sign that is not written twice"},
 	"ProxyExport":       {ConfigOfWay, "{file} sets a proxy without effect: systemd does not support export in this file"},
 	"ProxyHTTPOnly":     {ConfigOfWay, "{file} sets a proxy for http only; registries use https, which needs HTTPS_PROXY"},
+	"ProxyOfDocker":     {ConfigOfWay, "{file} sets a proxy for Docker only, and the node's runtime is another one"},
 	"ProxyOfLogins":     {ConfigOfWay, "{file} sets a proxy for login sessions only; services do not read it"},
 	"ProxyNotRestarted": {ConfigOfWay, "{file} sets a proxy that the runtime's process does not have: it was not restarted since"},
 	"OtherReference":    {ConfigOfWay, "{file} has a mirror that is not for this image: CRI-O asks it for digests only, or for tags only"},
@@ -172,13 +176,17 @@ var configProblems = map[ConfigProblem]struct { //nolint:gochecknoglobals // nev
 	"OfDocker":       {ConfigOfBoth, "{file} has settings for the registry that only Docker reads, and the node's runtime is another one"},
 	"DropInName":     {ConfigOfBoth, "{file} is not read: the names of drop-ins must end with .conf"},
 	"RegistriesName": {ConfigOfBoth, "{file} is not read: k3s and RKE2 read registries.yaml"},
+	"RegistriesKey":  {ConfigOfBoth, "{file} has settings for the registry that are not read: k3s and RKE2 read mirrors and configs"},
 
 	"NotCrt":         {ConfigOfTrust, "{file} is not read: the names of files with certificate authorities must end with .crt"},
 	"NotNamed":       {ConfigOfTrust, "{file} is not read: hosts.toml in the same directory does not name it as ca"},
 	"OtherDirectory": {ConfigOfTrust, "{file} has certificates that are not in the directory that the runtime reads for the registry"},
 
+	"CredentialKey": {ConfigOfAccess, "{file} has credentials, but none where the runtime looks: in configs, under the host[:port] that it asks"},
+	"TLSKey":        {ConfigOfTLS, "{file} has TLS settings, but none where the runtime looks: in configs, under the host[:port] that it asks"},
+
 	"ForeignKey":   {ConfigOfTLS, "containerd ignores the key in {file}{line}: it knows skip_verify, ca and client"},
-	"NoProxyEntry": {ConfigOfProxy, "NO_PROXY ({file}) has the registry in a form that never matches: entries are hosts or networks with commas in between, without scheme or path"},
+	"NoProxyEntry": {ConfigOfProxy, "NO_PROXY ({file}) has the registry in a form that never matches: entries are hosts or networks with only commas in between, without scheme or path"},
 
 	"Hidden":             {ConfigUnseen, "{file}, which the node's configuration names, is not mounted into whypull; the runtime may read it"},
 	"CredentialUnusable": {ConfigUnseen, "{file} has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none"},

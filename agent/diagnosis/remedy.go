@@ -617,6 +617,9 @@ func noCredentialsRemedy(x *facts) []string {
 		return unsentRemedy(x)
 	}
 	var lines []string
+	if unused := x.unused(ConfigOfAccess); unused != "" {
+		lines = append(lines, comment("On node %s, correct this, and restart the runtime, or k3s or RKE2: %s. Or:", x.Node, unused))
+	}
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && !x.Offline {
 		lines = append(lines, comment("Add another pull secret, because %s missing or not for %s.", pullSecrets(unread, "is", "are"), x.Registry))
 	}

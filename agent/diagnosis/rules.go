@@ -257,10 +257,13 @@ func mirrorsUnhelped(x *facts, cause Cause) Confidence {
 		return x.agreedIf(x.row(hidden).Unreachable(), cause)
 	}
 	// containerd shows the answer of a mirror before an error of the way to the upstream
-	// registry; its text, if there is one, has been asked already (mirrorHides).
-	failedWithStatus := func(m *Evidence) bool { return m.failed() && m.Registry().Status != 0 }
+	// registry; its text, if there is one, has been asked already (mirrorHides). A mirror
+	// that is reached without an answer is what can be corrected.
+	reached := func(m *Evidence) bool {
+		return m.failed() && (m.Registry().Status != 0 || !x.row(m.Fault.Points()).Unreachable())
+	}
 	untold := x.reading() == Unknown && x.message().Host == ""
-	return confidenceIf(untold && x.row(hidden).Unreachable() && slices.ContainsFunc(x.mirrors(), failedWithStatus), Likely)
+	return confidenceIf(untold && x.row(hidden).Unreachable() && slices.ContainsFunc(x.mirrors(), reached), Likely)
 }
 
 // crio reports whether CRI-O asks, by its configuration or by words that are only those

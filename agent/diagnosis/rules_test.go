@@ -201,6 +201,8 @@ func TestDecide(t *testing.T) {
 		{"the runtime will not guess a registry", given(found(CheckRegistry, FaultNameAmbiguous)), ShortNameAmbiguous, Confirmed},
 		{"only mirrors, and one passes", given(atMirror(answer(FaultNotFound)), atMirror(answer(""))), NotReproducible, Likely},
 		{"only mirrors, text of something else", given(text(TLSUntrusted), atMirror(answer(FaultNotFound))), MirrorFailed, Likely},
+		{"no way to the upstream registry, the mirror's certificate is not trusted", given(atMirror(answer(FaultTLSUntrusted)), answer(FaultConnectionRefused)), MirrorFailed, Likely},
+		{"no way to either", given(atMirror(answer(FaultConnectionTimeout)), answer(FaultConnectionRefused)), ConnectionRefused, Likely},
 		{"only mirrors, origin pending", given(atMirror(answer(FaultNotFound)), Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultPending}), Unknown, Suspected},
 		{"unexpected answer", given(answer(FaultUnexpectedAnswer)), RegistryError, Likely},
 		{"an address that we do not talk to", given(text(ConnectionTimeout), answer(FaultAddressForbidden)), ConnectionTimeout, Suspected},

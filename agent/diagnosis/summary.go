@@ -508,7 +508,10 @@ func authenticationRequiredSummary(x *facts) string {
 	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Reason == ReasonProviderNear || e.Reason == ReasonProviderUnfilled }); ok {
 		none += "; " + x.detail(e)
 	}
-	if e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigNotGenerated }); ok {
+	written := func(e *Evidence) bool {
+		return e.Config().Problem == ConfigNotGenerated || e.Config().Problem.Effect() == ConfigOfAccess
+	}
+	if e, ok := find(x.of(CheckRegistry), written); ok {
 		none += "; " + x.detail(e)
 	}
 	return fmt.Sprintf("%s requires credentials for %s, but %s%s", x.Registry, x.Repository, none, x.blind())

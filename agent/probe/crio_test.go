@@ -180,7 +180,7 @@ func TestUnreachedHaveSentences(t *testing.T) {
 		}
 		seen[got] = true
 	}
-	if len(seen) != 18 {
+	if len(seen) != 21 {
 		t.Errorf("%d sentences", len(seen))
 	}
 }

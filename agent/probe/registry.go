@@ -58,7 +58,11 @@ func (v visit) endpoints(ctx context.Context) []diagnosis.Evidence {
 			continue
 		}
 		asked[e.Key(v.ref)] = true
-		found, final := v.endpointAfter(ctx, e, ofEndpoint(out, e.String()))
+		before := ofEndpoint(out, e.String())
+		if len(before) == 0 && e.Scheme == "https" { // as the server behind a host that is for plain HTTP
+			before = ofEndpoint(out, "http://"+e.Host)
+		}
+		found, final := v.endpointAfter(ctx, e, before)
 		out = append(out, found...)
 		if final || served(found, v.attempts(e)) || e.Settings.Pings && slices.ContainsFunc(found, takenForManifest) {
 			break

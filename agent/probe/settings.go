@@ -63,6 +63,8 @@ func matters(effect diagnosis.ConfigEffect, endpoint string, e diagnosis.Evidenc
 		}, e.Fault)
 	case diagnosis.ConfigOfProxy:
 		return e.Registry().Proxy != ""
+	case diagnosis.ConfigOfAccess:
+		return e.Registry().Credential == nil && e.Fault.Refuses()
 	}
 	return false
 }

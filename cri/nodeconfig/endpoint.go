@@ -40,7 +40,10 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 	case c.opts.isDocker():
 		find = c.dockerEndpoints
 	case c.unset && c.settings.pullsLocally(c.version): // by registry.mirrors and .configs (registryHosts)
-		find = c.legacyEndpoints
+		find = func(ctx context.Context, host string) ([]registry.Endpoint, []Notice, error) {
+			endpoints, notices, err := c.legacyEndpoints(ctx, host)
+			return endpoints, append(notices, c.unreadCertificates(host, "", nil)...), err
+		}
 	}
 	endpoints, notices, err := find(ctx, host)
 	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
@@ -57,6 +60,9 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 	}
 	notices = append(notices, c.addNodeCredentials(endpoints)...)
 	notices = append(notices, c.noProxyNotices(endpoints)...)
+	if !c.opts.isDocker() {
+		notices = append(notices, c.configsNotices(host, endpoints)...)
+	}
 	serves := func(e registry.Endpoint) bool { return e.Serves(ref) }
 	if err == nil && len(endpoints) > 0 && !slices.ContainsFunc(endpoints, serves) {
 		notices = append(notices, Notice{Kind: NoticeNoCapableHost, Path: path.Join(endpoints[0].Source, hostsFile)})

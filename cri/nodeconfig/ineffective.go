@@ -28,6 +28,14 @@ func (c *Config) noteProxy() {
 			}
 		}
 	}
+	if !c.opts.isDocker() {
+		for _, name := range c.serviceFiles("docker") {
+			if setsProxy(c.text(name)) {
+				c.notice(Notice{Kind: NoticeProxyOfDocker, Path: name})
+				return
+			}
+		}
+	}
 	if text := c.text(loginEnvironment); setsProxy(text) {
 		c.notice(Notice{Kind: NoticeProxyOfLogins, Path: loginEnvironment})
 	}
@@ -85,6 +93,8 @@ func (c *Config) proxyFlaw(name string) NoticeKind {
 		return NoticeProxyOneWord
 	case isUnit && strings.Contains(strings.NewReplacer(`"`, "", "'", "").Replace(strings.ToUpper(text)), "HTTPS_PROXY=$"):
 		return NoticeProxyVariable
+	case isUnit && systemd.Unexpandable(text):
+		return NoticeProxyPercent
 	case c.env.ofProcess && strings.HasPrefix(name, "/etc/"):
 		return NoticeProxyNotRestarted
 	}

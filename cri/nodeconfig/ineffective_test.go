@@ -23,8 +23,11 @@ func TestProxyWithoutEffect(t *testing.T) {
 		"no .conf":            {files: map[string]string{own: "[Service]\n", dropIn + "p": "[Service]\nEnvironment=" + set + "\n"}, path: dropIn + "p", kind: nodeconfig.NoticeProxyNoConf},
 		"one word":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTP_PROXY=http://p.test:1 " + set + "\"\n"}, path: dropIn + "p.conf", kind: nodeconfig.NoticeProxyOneWord},
 		"variable":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTPS_PROXY=${HTTPS_PROXY:-}\"\n"}, path: dropIn + "p.conf", kind: nodeconfig.NoticeProxyVariable},
+		"percent":             {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTPS_PROXY=http://u:p%40ss@p.test:3128\"\n"}, path: dropIn + "p.conf", kind: nodeconfig.NoticeProxyPercent},
+		"percent twice":       {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTPS_PROXY=http://u:p%%40ss@p.test:3128\"\n"}},
 		"export":              {files: map[string]string{own: "[Service]\nEnvironmentFile=/etc/p.env\n", "etc/p.env": "export " + set + "\n"}, path: "etc/p.env", kind: nodeconfig.NoticeProxyExport},
 		"for http alone":      {files: map[string]string{own: "[Service]\nEnvironment=HTTP_PROXY=http://p.test:1\n"}, path: own, kind: nodeconfig.NoticeProxyHTTPOnly},
+		"of Docker":           {files: map[string]string{own: "[Service]\n", "etc/systemd/system/docker.service.d/p.conf": "[Service]\nEnvironment=" + set + "\n"}, path: "etc/systemd/system/docker.service.d/p.conf", kind: nodeconfig.NoticeProxyOfDocker},
 		"for logins":          {files: map[string]string{own: "[Service]\n", "etc/environment": set + "\n"}, path: "etc/environment", kind: nodeconfig.NoticeProxyOfLogins},
 		"not restarted since": {files: with(process(7, "containerd", "containerd", "A=b"), map[string]string{own: "[Service]\nEnvironment=" + set + "\n"}), path: own, kind: nodeconfig.NoticeProxyNotRestarted},
 	} {

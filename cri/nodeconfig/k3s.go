@@ -141,15 +141,17 @@ func (c *Config) generatedNotices(host string) []Notice {
 	if err := yaml.Unmarshal(data, &wanted); err != nil {
 		return []Notice{{Kind: NoticeUnreadable, Path: file}}
 	}
-	if c.inEffect(wanted, host) {
-		return nil
+	if !c.inEffect(wanted, host) {
+		return []Notice{{Kind: NoticeNotGenerated, Path: file}}
 	}
-	return []Notice{{Kind: NoticeNotGenerated, Path: file}}
+	return strayKeys(file, data, host)
 }
 
-// misnamedRegistries returns a notice of a registries.yml with settings for a host.
+// misnamedRegistries returns a notice of a registries.yml or registry.yaml with settings for a
+// host.
 func (c *Config) misnamedRegistries(file, host string) []Notice {
-	file = strings.TrimSuffix(file, ".yaml") + ".yml"
+	dir := path.Dir(file)
+	file = c.fs.First(path.Join(dir, "registries.yml"), path.Join(dir, "registry.yaml"), path.Join(dir, "registry.yml"))
 	data, err := c.fs.ReadFile(file, maxRegistriesFile)
 	var unused registriesYAML
 	if err != nil || yaml.Unmarshal(data, &unused) != nil || len(unused.endpoints(unused.entry(host))) == 0 && unused.config(host) == (legacyRegistry{}) {

@@ -103,7 +103,7 @@ func k3sNode(t *testing.T, changes map[string]string) nodeconfig.Options {
 func TestK3s(t *testing.T) {
 	t.Parallel()
 	eps, notices := endpoints(t, k3sNode(t, nil), "docker.io")
-	if len(notices) > 0 {
+	if len(notices) != 1 || notices[0].Kind != nodeconfig.NoticeCredentialKey || notices[0].Endpoint != "https://cache.corp.example" {
 		t.Errorf("notices %v", notices)
 	}
 	var got []string
@@ -216,7 +216,7 @@ func TestK3sNotGenerated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, notices, err := nodeconfig.Load(k3sNode(t, tc.changes)).EndpointsFor(t.Context(), tc.host, ref(t, tc.host+"/whypull/whypull"))
-			at := slices.IndexFunc(notices, func(n nodeconfig.Notice) bool { return n.Path == "/"+k3sYAML })
+			at := slices.IndexFunc(notices, func(n nodeconfig.Notice) bool { return n.Path == "/"+k3sYAML && n.Endpoint == "" })
 			switch {
 			case err != nil && name != "the built-in registry": // whose files are not there
 				t.Error(err)
@@ -254,7 +254,7 @@ func TestK3sForAll(t *testing.T) {
 			changes[k3sDir+"config.toml"] += auth
 		}
 		_, notices, err := nodeconfig.Load(k3sNode(t, changes)).EndpointsFor(t.Context(), tc.host, ref(t, tc.host+"/whypull/whypull"))
-		at := slices.IndexFunc(notices, func(n nodeconfig.Notice) bool { return n.Path == "/"+k3sYAML })
+		at := slices.IndexFunc(notices, func(n nodeconfig.Notice) bool { return n.Path == "/"+k3sYAML && n.Endpoint == "" })
 		if err != nil || at < 0 && tc.want != "" || at >= 0 && notices[at].Kind != tc.want {
 			t.Errorf("%s: notices %v, %v, want %q", name, notices, err, tc.want)
 		}

@@ -141,12 +141,15 @@ const (
 	NoticeProxyQuotes       NoticeKind = "ProxyQuotes"       // it has typographic quotes
 	NoticeProxyOneWord      NoticeKind = "ProxyOneWord"      // several variables are in one pair of quotes
 	NoticeProxyVariable     NoticeKind = "ProxyVariable"     // its value is a variable, which systemd does not expand
+	NoticeProxyPercent      NoticeKind = "ProxyPercent"      // it has a % that is not written twice
 	NoticeProxyExport       NoticeKind = "ProxyExport"       // a file of environment is written for a shell
 	NoticeProxyHTTPOnly     NoticeKind = "ProxyHTTPOnly"     // there is a proxy for http alone
+	NoticeProxyOfDocker     NoticeKind = "ProxyOfDocker"     // the file is Docker's, and the runtime another one
 	NoticeProxyOfLogins     NoticeKind = "ProxyOfLogins"     // the file is for logins and not for services
 	NoticeProxyNotRestarted NoticeKind = "ProxyNotRestarted" // the process that runs does not have it
 	// NoticeNoProxyEntry: NO_PROXY has the endpoint's host in a form that never matches:
-	// with a scheme or a path, or in a list without commas.
+	// with a scheme or a path, in a list without commas, or behind the blank at which a unit's
+	// assignment ends.
 	NoticeNoProxyEntry NoticeKind = "NoProxyEntry"
 )
 
@@ -160,6 +163,9 @@ const (
 	NoticeOtherDirectory NoticeKind = "OtherDirectory" // the certificates are in a directory that is not read for the host
 	NoticeDropInName     NoticeKind = "DropInName"     // the name of a drop-in of registries.conf does not end with .conf
 	NoticeRegistriesName NoticeKind = "RegistriesName" // the file must be called registries.yaml
+	NoticeRegistriesKey  NoticeKind = "RegistriesKey"  // registries.yaml has it under a key that is not read
+	NoticeCredentialKey  NoticeKind = "CredentialKey"  //nolint:gosec // no credential; the node's is under a name that is not looked up
+	NoticeTLSKey         NoticeKind = "TLSKey"         // TLS settings are under a name that is not looked up
 	NoticeOtherReference NoticeKind = "OtherReference" // all mirrors are for digests only, or for tags only
 )
 

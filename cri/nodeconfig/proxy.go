@@ -77,6 +77,11 @@ func (c *Config) noProxyNotices(endpoints []registry.Endpoint) []Notice {
 	if written == "" {
 		return nil
 	}
+	for line := range strings.Lines(c.text(c.env.FileOf("NO_PROXY", "no_proxy"))) {
+		if _, rest, found := strings.Cut(strings.ToUpper(line), "NO_PROXY="); found { // a unit's ends at a blank
+			written += "," + strings.ToLower(rest)
+		}
+	}
 	var hosts []string
 	for _, entry := range strings.FieldsFunc(written, func(r rune) bool { return strings.ContainsRune(",;| \t\"'", r) }) {
 		if _, rest, ok := strings.Cut(entry, "://"); ok {

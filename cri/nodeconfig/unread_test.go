@@ -37,13 +37,20 @@ func TestUnreadFiles(t *testing.T) {
 		"CRI-O, containerd's place":   {runtime: "cri-o", files: map[string]string{dir + "ca.crt": pem}, path: dir[:len(dir)-1], kind: nodeconfig.NoticeOtherDirectory},
 		"CRI-O, Docker's place":       {runtime: "cri-o", files: map[string]string{"etc/docker/certs.d/hub.test:5000/ca.crt": pem}},
 		"Docker":                      {runtime: "docker", files: map[string]string{daemonJSON: `{"insecure-registries": ["hub.test:5000"]}`, "etc/docker/certs.d/hub.test:5000/ca.crt": pem}},
+		"legacy":                      {files: map[string]string{"etc/docker/certs.d/hub.test:5000/ca.crt": pem}, path: "etc/docker/certs.d/hub.test:5000", kind: nodeconfig.NoticeOtherDirectory},
 		"drop-in":                     {runtime: "cri-o", files: map[string]string{registryD + "a.toml": "[[registry]]\nlocation = 'hub.test:5000'\n"}, path: registryD + "a.toml", kind: nodeconfig.NoticeDropInName},
 		"drop-in of another":          {runtime: "cri-o", files: map[string]string{registryD + "a.toml": "[[registry]]\nlocation = 'quay.io'\n", registryD + "README": "hub.test:5000"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string]string{"etc/containerd/config.toml": path}
+			if name == "legacy" {
+				files["etc/containerd/config.toml"] = "version = 2\n"
+			}
 			opts := options(node(t, with(tc.files, files)))
 			opts.Runtime, opts.RuntimeVersion, opts.TempDir = tc.runtime, "2.1.4", t.TempDir()
+			if name == "legacy" {
+				opts.RuntimeVersion = "1.7.27"
+			}
 			if tc.runtime != "" {
 				opts.RuntimeVersion = "1.34.2"
 			}
@@ -72,7 +79,13 @@ func TestUnreadFiles(t *testing.T) {
 // k3s and RKE2 read registries.yaml alone.
 func TestK3sMisnamed(t *testing.T) {
 	t.Parallel()
-	const misnamed = "etc/rancher/k3s/registries.yml"
+	for _, misnamed := range []string{"etc/rancher/k3s/registries.yml", "etc/rancher/k3s/registry.yaml", "etc/rancher/k3s/registry.yml"} {
+		misnamedRegistries(t, misnamed)
+	}
+}
+
+func misnamedRegistries(t *testing.T, misnamed string) {
+	t.Helper()
 	for host, want := range map[string]bool{"docker.io": true, "plain.corp.example": true, "quay.io": false} {
 		for yaml, there := range map[string]bool{"": false, registriesText: true} {
 			opts := k3sNode(t, map[string]string{k3sYAML: yaml, misnamed: registriesText, k3sDir + "config.toml": "version = 3\n", k3sHosts: ""})
