@@ -18,6 +18,9 @@ const (
 	// betweenSyncs is about the time from a pod's failed sync to the next one
 	// (pod_workers.go: backOffPeriod plus up to half of it as jitter).
 	betweenSyncs = 12 * time.Second
+	// slowAttempt is what an attempt may take from the end of the back-off to its failure: a
+	// sync, and a connection that times out.
+	slowAttempt = 45 * time.Second
 )
 
 // tries counts the failed attempts to pull one image for one pod. The kubelet
@@ -43,7 +46,17 @@ func (t tries) shown(at time.Time) tries {
 	if t.seen == 0 {
 		return t.add(at)
 	}
-	return t.add(latest(t.next(), at.Add(-betweenSyncs)))
+	return t.failed(latest(t.next(), at.Add(-betweenSyncs)))
+}
+
+// failed is add, but the number of attempts is unknown from then on if there was time for
+// another one: on a busy node the status shows few.
+func (t tries) failed(at time.Time) tries {
+	soon := t.add(t.next())
+	if at.Sub(t.last) <= backOffReset && at.After(soon.next().Add(slowAttempt)) {
+		return tries{}
+	}
+	return t.add(at)
 }
 
 // hidden adds an attempt that the pod's status did not show: when the kubelet is
@@ -53,7 +66,7 @@ func (t tries) hidden(waitsAt time.Time) tries {
 	if t.seen == 0 || waitsAt.Add(-betweenSyncs).Before(t.next()) {
 		return t
 	}
-	return t.add(latest(t.last, waitsAt.Add(-2*betweenSyncs)))
+	return t.failed(latest(t.last, waitsAt.Add(-2*betweenSyncs)))
 }
 
 func latest(a, b time.Time) time.Time { return slices.MaxFunc([]time.Time{a, b}, time.Time.Compare) }

@@ -82,6 +82,31 @@ func TestNextTry(t *testing.T) {
 	}
 }
 
+// On a busy node the status shows few attempts. If there was time for another one between
+// two that are seen, nobody knows how many there were.
+func TestMissedAttempts(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ seen, next time.Duration }{
+		"a slow one": {88 * time.Second, 96 * time.Second},
+		"another":    {89 * time.Second, unknownTry},
+		"many":       {5 * time.Minute, unknownTry},
+	} {
+		c := newClocked()
+		c.sees(t, 0, newPod(app(waits("ContainerCreating", ""))))
+		wantNext(t, name+", first", c.sees(t, time.Second, newPod(app(waits("ErrImagePull", "not found")))), 11*time.Second)
+		c.sees(t, 5*time.Second, newPod(app(waits("ImagePullBackOff", backOff))))
+		wantNext(t, name, c.sees(t, tc.seen, newPod(app(waits("ErrImagePull", "not found")))), tc.next)
+		if tc.next != unknownTry {
+			continue
+		}
+		c.sees(t, tc.seen+5*time.Second, newPod(app(waits("ImagePullBackOff", backOff))))
+		wantNext(t, name+", then", c.sees(t, tc.seen+50*time.Second, newPod(app(waits("ErrImagePull", "not found")))), unknownTry)
+		if got := c.last.Failures[0].Attempts; got != 0 {
+			t.Errorf("%s: %d attempts, want 0 for unknown", name, got)
+		}
+	}
+}
+
 // Another message with the same reason is another attempt, even without a back-off
 // in between.
 func TestNextTryWithoutBackOffBetween(t *testing.T) {

@@ -25,8 +25,8 @@ import (
 )
 
 // patience is how long a test waits for something that must happen. It is not a
-// performance requirement.
-const patience = 5 * time.Minute
+// performance requirement, and longer than the kubelet's longest back-off.
+const patience = 8 * time.Minute
 
 // cluster is the lab with whypull installed, which all tests share.
 type cluster struct {

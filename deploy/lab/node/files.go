@@ -364,7 +364,7 @@ staticPodPath: ` + StaticPods + `
 # Tests pull in parallel; some pulls hang, and others must not wait for them.
 registryPullQPS: 0
 serializeImagePulls: false
-maxParallelImagePulls: 100
+maxParallelImagePulls: 30
 nodeStatusUpdateFrequency: 10s
 syncFrequency: 10s
 `,
