@@ -136,13 +136,14 @@ func pushFickle(t *testing.T, name string, bytes int, plan ...string) string {
 }
 
 // receiving waits until containerd receives content for whypull. It returns false if
-// containerd receives more than already for the kubelet instead.
+// containerd receives more than already for the kubelet instead, or the retry gave way.
 func receiving(t *testing.T, namespace string, already int) bool {
 	t.Helper()
 	var ours bool
 	shared.eventually(t.Context(), t, func() (string, bool) {
 		ours = layersOnTheirWay(t, "whypull.dev") > 0
-		return "a pull that takes long: " + shared.said(t, namespace, "app"), ours || layersOnTheirWay(t, "k8s.io") > already
+		said := shared.said(t, namespace, "app")
+		return "a pull that takes long: " + said, ours || layersOnTheirWay(t, "k8s.io") > already || strings.Contains(said, `"detail":"pull replayed `)
 	})
 	if !ours {
 		return false
