@@ -130,7 +130,7 @@ shells: ## the shells that remedies are pasted into; installs missing ones
 
 .PHONY: test-unit
 test-unit: shells ## unit tests of the product
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -timeout 30m ./...
 
 .PHONY: test-same
 test-same: ## same facts, same verdict
@@ -147,18 +147,18 @@ test-lab: lab-build ## unit and life-cycle tests of the lab
 
 .PHONY: test-keyring
 test-keyring: ## our keyring against the kubelet's own
-	cd $(LAB)/keyringdiff && go test ./...
+	cd $(LAB)/keyringdiff && go test -timeout 30m ./...
 
 .PHONY: test-e2e
 test-e2e: test-e2e-newest test-e2e-oldest ## whypull on a real node
 
 .PHONY: test-e2e-newest
 test-e2e-newest: lab-build-newest # with the newest Kubernetes
-	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e ./runtimes ./chaos
+	cd $(LAB) && go test -count=1 -timeout 60m -parallel 16 ./e2e ./runtimes ./chaos
 
 .PHONY: test-e2e-oldest
 test-e2e-oldest: lab-build # with the oldest
-	cd $(LAB) && go test -count=1 -timeout 20m -parallel 16 ./e2e -args -kubernetes 1.34
+	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e -args -kubernetes 1.34
 
 .PHONY: test-chaos
 test-chaos: lab-build ## a node on a bad day: every fault, an hour
