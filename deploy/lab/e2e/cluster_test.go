@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -202,10 +203,27 @@ type containerReport struct {
 	Evidence                                                         []demo.Evidence
 }
 
-// settled waits until a pod has a verdict that waits for no further check and not for the
-// kubelet's word on a pull that it has not begun, as on a slow machine, and returns its
-// report. A report that only shows a pull's progress has no verdict.
+// unsaid is in a report while the kubelet has not said how a pull ended: on a slow machine
+// it has not begun.
+var unsaid = regexp.MustCompile(`"the kubelet reports only the reason (ContainerCreating|PodInitializing)?"`)
+
+// settled waits until a pod has a verdict on what the kubelet has said that waits for no
+// further check, and returns its report. A report that only shows a pull's progress has no
+// verdict.
 func (c *cluster) settled(ctx context.Context, t *testing.T, namespace, pod string) podReport {
+	t.Helper()
+	return c.report(ctx, t, namespace, pod, unsaid.MatchString)
+}
+
+// stalled is settled for a pull on which the kubelet says nothing.
+func (c *cluster) stalled(ctx context.Context, t *testing.T, namespace, pod string) podReport {
+	t.Helper()
+	return c.report(ctx, t, namespace, pod, func(string) bool { return false })
+}
+
+// report waits until a pod has a verdict that waits for no further check and is not open,
+// and returns its report.
+func (c *cluster) report(ctx context.Context, t *testing.T, namespace, pod string, open func(report string) bool) podReport {
 	t.Helper()
 	var report podReport
 	var last string
@@ -222,8 +240,7 @@ func (c *cluster) settled(ctx context.Context, t *testing.T, namespace, pod stri
 		if err := json.Unmarshal([]byte(last), &report); err != nil {
 			t.Fatalf("report of %s/%s: %v\n%s", namespace, pod, err, last)
 		}
-		open := strings.Contains(last, `"fault":"Pending"`) || strings.Contains(last, `"fault":"PullUnbegun"`)
-		return "checks are still running, or no pull has begun: " + last, len(report.Containers) > 0 && !open
+		return "checks are still running: " + last, len(report.Containers) > 0 && !strings.Contains(last, `"fault":"Pending"`) && !open(last)
 	})
 	c.assertValid(t, last)
 	return report

@@ -46,7 +46,7 @@ func TestOnePullAtATime(t *testing.T) {
 	waits(t, s.Name, "behind")
 	waits(t, "serial-elsewhere", "secret-name")
 
-	ahead := shared.settled(ctx, t, s.Name, "app").Containers[0]
+	ahead := shared.stalled(ctx, t, s.Name, "app").Containers[0]
 	if ahead.Cause != "PullStalled" || ahead.Confidence != confirmed {
 		t.Errorf("the pull that stalls: %+v", ahead)
 	}
@@ -55,7 +55,7 @@ func TestOnePullAtATime(t *testing.T) {
 	shared.waitReport(t, s.Name, "behind", `has not started: the node waits for the pull of the image of pod app from `+registry.StallHost)
 	shared.waitReport(t, "serial-elsewhere", "secret-name", `has not started: the node waits for the pull of another image, for a pod in another namespace, which`)
 	for namespace, pod := range map[string]string{s.Name: "behind", "serial-elsewhere": "secret-name"} {
-		c := shared.settled(ctx, t, namespace, pod).Containers[0]
+		c := shared.stalled(ctx, t, namespace, pod).Containers[0]
 		if c.Cause != "PullStalled" || c.Confidence != confirmed || strings.Contains(c.Summary, "registry responds") {
 			t.Errorf("the pod %s that waits: %+v", pod, c)
 		}

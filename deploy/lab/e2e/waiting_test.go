@@ -38,7 +38,7 @@ func TestSandboxImage(t *testing.T) {
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
-	c := shared.settled(ctx, t, s.Name, "app").Containers[0]
+	c := shared.stalled(ctx, t, s.Name, "app").Containers[0]
 	if c.Cause != "SandboxImageFailed" || c.Kind != "sandbox" || c.Name != "POD" || c.Image != node.SandboxImage {
 		t.Errorf("got %+v", c)
 	}
@@ -64,7 +64,7 @@ func TestStalledPull(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	s := breakStalled(t, "stalled")
-	c := shared.settled(ctx, t, s.Name, "app").Containers[0]
+	c := shared.stalled(ctx, t, s.Name, "app").Containers[0]
 	if c.Cause != "PullStalled" || c.Confidence != "Confirmed" || !strings.Contains(c.Summary, "less than 1 MiB received since") {
 		t.Errorf("got %+v", c)
 	}
