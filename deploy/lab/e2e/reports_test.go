@@ -100,7 +100,7 @@ func TestSandboxImageBehindAMirror(t *testing.T) {
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
-	c := shared.settled(ctx, t, s.Name, "app").Containers[0]
+	c := shared.stalled(ctx, t, s.Name, "app").Containers[0]
 	t.Logf("%s, %s: %s\n%s", c.Cause, c.Confidence, c.Summary, strings.Join(c.Remedy, "\n"))
 	if c.Cause != "SandboxImageFailed" || !strings.Contains(c.Summary, registry.HubHost) || !strings.Contains(strings.Join(c.Remedy, "\n"), "registry.configs") {
 		t.Errorf("got %+v", c)
