@@ -3,6 +3,7 @@ package systemd
 import (
 	"cmp"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -161,10 +162,7 @@ func (s *Service) expand(text string) string {
 // "%4" in a percent-encoded password: since version 236 it ignores such an assignment
 // (specifier_printf). None is a digit.
 func Unexpandable(text string) bool {
-	parts := strings.Split(strings.ReplaceAll(text, "%%", ""), "%")
-	return slices.ContainsFunc(parts[1:], func(part string) bool {
-		return strings.Trim(part[:min(len(part), 1)], "0123456789") != part[:min(len(part), 1)]
-	})
+	return regexp.MustCompile("%[0-9]").MatchString(strings.ReplaceAll(text, "%%", ""))
 }
 
 // firstLine returns the first line of a file; "" if it cannot be read.
