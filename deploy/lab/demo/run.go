@@ -44,8 +44,16 @@ func Run(ctx context.Context, l *lab.Lab, source string, out, progress io.Writer
 	return show(out, l, rows)
 }
 
-// breakAll breaks pods a few at a time; most of the time goes to the kubelet.
+// breakAll breaks pods a few at a time; most of the time goes to the kubelet. Those of an
+// earlier demo on the same node, which cannot all be broken again, are deleted first.
 func breakAll(ctx context.Context, l *lab.Lab) error {
+	earlier := []string{"delete", "namespace", "--ignore-not-found"}
+	for _, s := range Scenarios() {
+		earlier = append(earlier, s.Name)
+	}
+	if _, err := l.Kubectl(ctx, nil, earlier...); err != nil {
+		return err
+	}
 	const together = 6
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
