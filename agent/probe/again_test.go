@@ -304,6 +304,8 @@ func (n *fakeNode) Use(kubelet.Question) diagnosis.ImageFacts { return diagnosis
 
 func (n *fakeNode) ClusterDNS() []netip.Addr { return nil }
 
+func (n *fakeNode) ParallelPulls() int { return 1 }
+
 func (n *fakeNode) NearProviders(diagnosis.Image) []kubelet.Provider { return nil }
 
 // While a registry hangs at the check of a running pod, a failing pod of another

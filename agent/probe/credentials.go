@@ -54,6 +54,9 @@ type NodeCredentials interface {
 	// ClusterDNS are the name servers that it gives to pods, as far as that is
 	// visible.
 	ClusterDNS() []netip.Addr
+	// ParallelPulls is how many images it pulls at the same time; 1 if that is not
+	// visible.
+	ParallelPulls() int
 	// NearProviders are the plugins that it does not ask, by a pattern that nearly
 	// matches.
 	NearProviders(image diagnosis.Image) []kubelet.Provider

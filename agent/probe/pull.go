@@ -145,7 +145,7 @@ func (c *Collector) pullState(ctx context.Context, f diagnosis.Failure, b *snaps
 	if err != nil {
 		return pullState{}, err
 	}
-	s := judgeTransfer(f, ingests, stored, c.now(), c.stallAfter(), c.disturbed.end(c.now()))
+	s := judgeTransfer(f, ingests, stored, c.atOnce, c.now(), c.stallAfter(), c.disturbed.end(c.now()))
 	if s.stage == unpacking && present { // from an earlier pull; this pod may wait for something else
 		return pullState{}, nil
 	}
@@ -156,12 +156,25 @@ func (c *Collector) stallAfter() time.Duration {
 	return cmp.Or(c.StallAfter, DefaultStallAfter)
 }
 
+// runtimePulls is how many layers containerd's transfer service downloads at the same time
+// by default (max_concurrent_downloads).
+const runtimePulls = 3
+
+// atOnce returns how many blobs must be on their way for another image to wait for them.
+func (c *Collector) atOnce() int {
+	if c.Node == nil {
+		return 1
+	}
+	return min(c.Node.ParallelPulls(), runtimePulls)
+}
+
 // judgeTransfer returns the state of a pull from the blobs being received and the
 // images stored of its repository. Ingests do not name their image, so a pull is
 // recognized by the blobs in a manifest of its repository. A pull that is being
 // unpacked receives nothing and does not hang. Nor does one that was disturbed until less
-// than after ago.
-func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration, disturbed time.Time) pullState {
+// than after ago. An image of which nothing has come waits for others only while atOnce
+// blobs are being received.
+func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, atOnce func() int, now time.Time, after time.Duration, disturbed time.Time) pullState {
 	since := byClock(f.Since, now)
 	ingests = sinceJump(ingests, since, now)
 	for _, s := range stored {
@@ -174,14 +187,14 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 		done, total := received(stored[i], nil)
 		return pullState{stage: unpacking, done: done, total: total, layers: layers(stored[i], nil)}
 	}
-	at := queued
-	if len(ingests) == 0 {
-		at = ""
+	var at stage
+	if len(ingests) > 0 && len(ingests) >= atOnce() {
+		at = queued
 	}
 	switch {
 	case now.Sub(since) < after || now.Sub(disturbed) < after:
 		return pullState{stage: at}
-	case len(ingests) == 0:
+	case at == "":
 		return pullState{way: diagnosis.StallUnbegun, since: since}
 	}
 	if last := newest(ingests); now.Sub(last.Updated) >= after {

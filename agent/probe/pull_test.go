@@ -54,6 +54,7 @@ func TestJudgeTransfer(t *testing.T) {
 		ingests   []cri.Ingest
 		stored    []cri.Stored
 		disturbed time.Time
+		parallel  int // 0: 1
 		want      pullState
 	}{
 		"waits for a moment": {since: short},
@@ -85,6 +86,11 @@ func TestJudgeTransfer(t *testing.T) {
 			want: pullState{stage: receiving, alone: true, done: 102, total: 300, layers: layersOf("A", 100, "b", 1, "c", 1)}},
 		"comes at the next moment": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(-time.Second))}, stored: []cri.Stored{manifestOf(long, "Abc")},
 			want: pullState{stage: receiving, alone: true, done: 101, total: 300, layers: layersOf("A", 100, "b", 1, "c", 0)}},
+		"it does not wait for the other, which it need not": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, long), ingestOf("e", 1, long)}, parallel: 3,
+			want: pullState{way: diagnosis.StallUnbegun, since: long}},
+		"it has just begun, beside one for which it need not wait": {since: short, ingests: []cri.Ingest{ingestOf("d", 1, long)}, parallel: 3},
+		"it waits behind three that stand still": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, long), ingestOf("e", 1, long), ingestOf("f", 1, long)}, parallel: 3,
+			want: pullState{way: diagnosis.StallBehind, since: long, blob: blobOf("d"), stage: queued}},
 		"it is unpacked": {since: long, stored: []cri.Stored{manifestOf(short, "ABC")},
 			want: pullState{stage: unpacking, done: 300, total: 300, layers: layersOf("A", 100, "b", 100, "c", 100)}},
 		"an older tag is complete, this one has not begun": {since: short.Add(-2 * after), stored: []cri.Stored{manifestOf(ago(time.Hour), "ABC")},
@@ -94,7 +100,7 @@ func TestJudgeTransfer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := judgeTransfer(diagnosis.Failure{Since: tc.since}, tc.ingests, tc.stored, noon(), after, tc.disturbed); !reflect.DeepEqual(got, tc.want) {
+			if got := judgeTransfer(diagnosis.Failure{Since: tc.since}, tc.ingests, tc.stored, func() int { return max(tc.parallel, 1) }, noon(), after, tc.disturbed); !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
@@ -109,10 +115,10 @@ func TestTransferAfterTheClockWasSetBack(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"10 minutes": 10 * time.Minute, "a day": 24 * time.Hour} {
 		f := diagnosis.Failure{Since: asserttest.ByClock(now.Add(-5*time.Minute), ahead)}
 		fetched := now.Add(-2 * time.Minute).Round(0)
-		if got := judgeTransfer(f, nil, []cri.Stored{manifestOf(fetched, "ABC")}, now, DefaultStallAfter, time.Time{}); got.stage != unpacking || got.way != "" {
+		if got := judgeTransfer(f, nil, []cri.Stored{manifestOf(fetched, "ABC")}, nil, now, DefaultStallAfter, time.Time{}); got.stage != unpacking || got.way != "" {
 			t.Errorf("%s: got %+v, want that it is unpacked", name, got)
 		}
-		got := judgeTransfer(f, nil, nil, now, DefaultStallAfter, time.Time{})
+		got := judgeTransfer(f, nil, nil, nil, now, DefaultStallAfter, time.Time{})
 		if got.way != diagnosis.StallUnbegun || !got.since.Round(0).Equal(now.Add(-5*time.Minute).Round(0)) {
 			t.Errorf("%s: got %+v, want one that has not begun for 5 minutes", name, got)
 		}
