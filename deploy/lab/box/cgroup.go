@@ -99,7 +99,23 @@ func (h hierarchy) join(name string) error {
 			return err
 		}
 	}
+	if err := h.takePrecedence(dir); err != nil {
+		return err
+	}
 	return writeExisting(filepath.Join(dir, "cgroup.procs"), "0")
+}
+
+// takePrecedence gives a cgroup 100 times the default weight where processors are short:
+// a cluster has timeouts, which builds and tests beside it have not.
+func (h hierarchy) takePrecedence(dir string) error {
+	file, weight := "cpu.weight", "10000"
+	if !h.unified {
+		file, weight = "cpu.shares", "102400"
+	}
+	if err := writeExisting(filepath.Join(dir, file), weight); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil // another v1 hierarchy, or no controller of processors
 }
 
 // inheritCPUSet copies the CPUs and memory nodes of the parent to a new v1 cpuset: an
