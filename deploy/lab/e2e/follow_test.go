@@ -14,7 +14,7 @@ import (
 
 // A slow pull is reported with its progress and is not a failure; when it is done,
 // nothing of the report is left. The first report has only one sample, so the rate
-// follows with the next, a minute later.
+// follows with the next, a minute later: the pull takes four.
 func TestSlowPull(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -23,7 +23,7 @@ func TestSlowPull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := image.Build(image.Options{Name: repository, Program: program, Padding: 120 * registry.SlowRate})
+	i, err := image.Build(image.Options{Name: repository, Program: program, Padding: 240 * registry.SlowRate})
 	if err != nil {
 		t.Fatal(err)
 	}

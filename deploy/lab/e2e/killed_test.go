@@ -49,7 +49,7 @@ func killedBeforeVerdict(t *testing.T, name string) bool {
 	t.Logf("containerd's content for whypull afterward: %q", leftovers(t))
 	anotherAgent(t, was)
 	c := shared.settled(ctx, t, name, "app").Containers[0]
-	if slices.ContainsFunc(c.Evidence, func(e demo.Evidence) bool { return strings.HasPrefix(e.Detail, "replayed ") }) {
+	if slices.ContainsFunc(c.Evidence, func(e demo.Evidence) bool { return strings.HasPrefix(e.Detail, "pull replayed ") }) {
 		t.Logf("the new agent's retry gave way to the kubelet: %+v", c)
 		return false
 	}
