@@ -52,6 +52,10 @@ type Lab struct {
 	Kubernetes string
 	// Extra are programs to build, and to have on the node, besides the cluster's own.
 	Extra []binaries.Family
+	// Precedence is whether the cluster goes before what else runs on the machine where
+	// processors are short: it has timeouts, which builds and tests beside it have not.
+	// What is measured from outside is not comparable with it.
+	Precedence bool
 }
 
 // Reexec runs the part of the lab that this process was re-executed for, and reports

@@ -292,7 +292,7 @@ func (l *Lab) startBox(ctx context.Context, tools binaries.Paths, listener *net.
 func (l *Lab) spec(tools binaries.Paths) box.Spec {
 	spec := box.Spec{
 		Dir: l.dir, Cgroup: l.Cgroup(), Hostname: node.Name, Role: node.RoleSupervise,
-		Addresses: node.Addresses(), Silent: node.SilentAddress, Skeleton: l.path("skeleton"),
+		Addresses: node.Addresses(), Silent: node.SilentAddress, Skeleton: l.path("skeleton"), Precedence: l.Precedence,
 		Writable: map[string]string{"/var": l.path("var"), node.LogDir: l.path("log")},
 		ReadOnly: map[string]string{"/opt/cni/bin": tools.Dir("bridge")},
 		Links:    map[string]string{"/var/run": "/run"},

@@ -52,6 +52,9 @@ type Spec struct {
 	Role string
 	// Listeners is the number of listening sockets that the main process inherits.
 	Listeners int
+	// Precedence is whether the box goes before what else runs on the machine where
+	// processors are short.
+	Precedence bool
 }
 
 // Box is a running box.
@@ -137,7 +140,7 @@ func launch() error {
 	if err != nil {
 		return err
 	}
-	if err := joinCgroups(spec.Cgroup); err != nil {
+	if err := joinCgroups(spec); err != nil {
 		return err
 	}
 	cmd := reexec(context.Background(), roleInit, os.Getenv(specVariable))

@@ -69,22 +69,22 @@ func machineHierarchies() ([]hierarchy, error) {
 	return found, nil
 }
 
-// joinCgroups creates the named cgroup in every hierarchy and moves the calling process
+// joinCgroups creates the box's cgroup in every hierarchy and moves the calling process
 // into it.
-func joinCgroups(name string) error {
+func joinCgroups(spec Spec) error {
 	all, err := machineHierarchies()
 	if err != nil {
 		return err
 	}
 	for _, h := range all {
-		if err := h.join(name); err != nil {
-			return fmt.Errorf("cgroup %s in %s: %w", name, h.mount, err)
+		if err := h.join(spec.Cgroup, spec.Precedence); err != nil {
+			return fmt.Errorf("cgroup %s in %s: %w", spec.Cgroup, h.mount, err)
 		}
 	}
 	return nil
 }
 
-func (h hierarchy) join(name string) error {
+func (h hierarchy) join(name string, precedence bool) error {
 	dir := filepath.Join(h.mount, name)
 	if h.unified {
 		if err := enableControllers(h.mount); err != nil {
@@ -99,14 +99,15 @@ func (h hierarchy) join(name string) error {
 			return err
 		}
 	}
-	if err := h.takePrecedence(dir); err != nil {
-		return err
+	if precedence {
+		if err := h.takePrecedence(dir); err != nil {
+			return err
+		}
 	}
 	return writeExisting(filepath.Join(dir, "cgroup.procs"), "0")
 }
 
-// takePrecedence gives a cgroup 100 times the default weight where processors are short:
-// a cluster has timeouts, which builds and tests beside it have not.
+// takePrecedence gives a cgroup 100 times the default weight.
 func (h hierarchy) takePrecedence(dir string) error {
 	file, weight := "cpu.weight", "10000"
 	if !h.unified {

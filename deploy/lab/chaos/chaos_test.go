@@ -70,6 +70,7 @@ func start(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.Precedence = true
 	if err := l.Reset(ctx, os.Stderr); err != nil {
 		return nil, err
 	}

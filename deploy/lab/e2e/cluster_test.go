@@ -103,7 +103,7 @@ func start(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Kubernetes, l.Extra = version.Kubernetes, binaries.Monitoring()
+	l.Kubernetes, l.Extra, l.Precedence = version.Kubernetes, binaries.Monitoring(), true
 	if err := l.Reset(ctx, os.Stderr); err != nil {
 		return nil, err
 	}
