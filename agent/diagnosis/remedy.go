@@ -623,7 +623,32 @@ func noCredentialsRemedy(x *facts) []string {
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && !x.Offline {
 		lines = append(lines, comment("Add another pull secret, because %s missing or not for %s.", pullSecrets(unread, "is", "are"), x.Registry))
 	}
-	return append(lines, x.addSecret()...)
+	return slices.Concat(lines, x.cloudsRemedy(), x.addSecret())
+}
+
+// cloudsRemedy is for a registry whose passwords end after hours, where the kubelet gets new
+// ones with a credential provider and the rights of its node; nil for any other, or where a
+// provider is the question already.
+func (x *facts) cloudsRemedy() []string {
+	_, matches := x.noted(CheckCredentials, FaultProviderMatches)
+	in := func(suffixes ...string) bool {
+		return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix("."+x.Registry, s) })
+	}
+	var provider, right, life string
+	switch {
+	case x.Offline, matches:
+	case strings.Contains(x.Registry, ".dkr.ecr."), strings.Contains(x.Registry, ".dkr-ecr."):
+		provider, right, life = "ecr-credential-provider", "the IAM role of the node has the policy AmazonEC2ContainerRegistryPullOnly", "12 hours"
+	case in(".azurecr.io", ".azurecr.cn", ".azurecr.us"):
+		provider, right, life = "acr-credential-provider", "the identity of the kubelet has the role AcrPull", "3 hours"
+	case in(".gcr.io", "-docker.pkg.dev"):
+		provider, right, life = "auth-provider-gcp", "the service account of the node has the role roles/artifactregistry.reader", "an hour"
+	}
+	if provider == "" {
+		return nil
+	}
+	return []string{comment("The kubelet of node %s gets credentials for %s itself if its credential provider %s is for it, and %s. Or use a pull secret; a token in it is valid for %s.",
+		x.Node, x.Registry, provider, right, life)}
 }
 
 func rejectedRemedy(x *facts) []string {

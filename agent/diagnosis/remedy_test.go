@@ -335,6 +335,30 @@ func TestRemediesNameTheNamespace(t *testing.T) {
 	}
 }
 
+// Where clouds give the kubelet its credentials, a secret with a token is the second choice.
+func TestRemediesAtClouds(t *testing.T) {
+	matches := Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultProviderMatches, Body: &CredentialFacts{Provider: "p"}}
+	for registry, want := range map[string]string{
+		"123456789012.dkr.ecr.eu-west-1.amazonaws.com": "AmazonEC2ContainerRegistryPullOnly", "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn": "AmazonEC2ContainerRegistryPullOnly",
+		"123456789012.dkr-ecr.eu-west-1.on.aws": "AmazonEC2ContainerRegistryPullOnly", "team.azurecr.io": "AcrPull",
+		"eu-docker.pkg.dev": "roles/artifactregistry.reader", "gcr.io": "roles/artifactregistry.reader", "eu.gcr.io": "roles/artifactregistry.reader",
+		"hub.example.com": "", "notgcr.io": "", "azurecr.io.example.com": "",
+	} {
+		f := ordinary()
+		f.Registry = registry
+		evidence := []Evidence{{Check: CheckCredentials, Outcome: Failed, Fault: FaultNoCredentials}, {Check: CheckRegistry, Outcome: Failed, Fault: FaultUnauthorized,
+			Endpoint: Endpoint{URL: "https://" + registry}, Body: &RegistryFacts{Status: 401}}}
+		v := Diagnose(f, evidence)
+		said := strings.Contains(v.Remedy[0], "The kubelet of node")
+		if v.Cause != AuthenticationRequired || said != (want != "") || !strings.Contains(v.Remedy[0], want) {
+			t.Errorf("%s: %s: %s", registry, v.Cause, v.Remedy[0])
+		}
+		if v := Diagnose(f, append(evidence, matches)); strings.Contains(v.Remedy[0], "The kubelet of node") {
+			t.Errorf("%s, where a provider is the question: %s", registry, v.Remedy[0])
+		}
+	}
+}
+
 // TestRemediesOfBarePods: a pod is created again without what may not be created,
 // and people are told that it is deleted.
 func TestRemediesOfBarePods(t *testing.T) {

@@ -71,10 +71,12 @@ func (k *Kubelet) NearProviders(image diagnosis.Image) []Provider {
 	return out
 }
 
+var placeholder = regexp.MustCompile(`\$\(?\w+\)?|<[^<>]*>`) //nolint:gochecknoglobals // used for each pod
+
 // filled returns a pattern with wildcards for placeholders that were not replaced by their
 // values. With one in braces, such as ${REGION}, the kubelet does not start.
 func filled(pattern string) string {
-	return regexp.MustCompile(`\$\(?\w+\)?|<[^<>]*>`).ReplaceAllString(pattern, "*")
+	return placeholder.ReplaceAllString(pattern, "*")
 }
 
 // nearlyCovers reports whether a pattern would cover an image without its scheme and
