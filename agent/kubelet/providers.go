@@ -71,7 +71,7 @@ func (k *Kubelet) NearProviders(image diagnosis.Image) []Provider {
 	return out
 }
 
-var placeholder = regexp.MustCompile(`\$\(?\w+\)?|<[^<>]*>`) //nolint:gochecknoglobals // used for each pod
+var placeholder = regexp.MustCompile(`\$\(?\w+\)?|<[^<>]*>`)
 
 // filled returns a pattern with wildcards for placeholders that were not replaced by their
 // values. With one in braces, such as ${REGION}, the kubelet does not start.
