@@ -30,6 +30,7 @@ func TestDoubtsOfMatches(t *testing.T) {
 	}
 	for text, want := range map[string]bool{
 		"<password>": true, "${PASSWORD}": true, "$(PASSWORD)": true, "{{ .Values.password }}": true, "%!s(<nil>)": true,
+		"$REGISTRY_PASSWORD": true, "***": true, "$": false, "$apr1$x": false, "**": false, "A*B": false,
 		"<>": false, "$oauthtoken": false, "robot$ci": false, "x<y>": false, "%!": false, "": false,
 	} {
 		for _, e := range []entry{{username: text, password: "x"}, {username: "joe", password: text}} {

@@ -150,9 +150,13 @@ func (e entry) doubt() Doubt {
 	}
 }
 
-// isPlaceholder reports whether a text is only what a template or a person was to replace, or
-// what Helm prints for a value that is not set.
+// isPlaceholder reports whether a text is only what a template, a shell or a person was to
+// replace, what Helm prints for a value that is not set, or what a log shows for a secret.
 func isPlaceholder(text string) bool {
+	if name, found := strings.CutPrefix(text, "$"); found && name != "" && strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == "" ||
+		len(text) > 2 && strings.Trim(text, "*") == "" {
+		return true
+	}
 	for _, ends := range [][2]string{{"<", ">"}, {"${", "}"}, {"$(", ")"}, {"{{", "}}"}, {"%!", ")"}} {
 		if len(text) > 4 && strings.HasPrefix(text, ends[0]) && strings.HasSuffix(text, ends[1]) {
 			return true
