@@ -647,7 +647,7 @@ func (x *facts) cloudsRemedy() []string {
 	if provider == "" {
 		return nil
 	}
-	return []string{comment("The kubelet of node %s gets credentials for %s itself if its credential provider %s is for it, and %s. Or use a pull secret; a token in it is valid for %s.",
+	return []string{comment("The kubelet of node %s gets credentials for %s itself if its credential provider %s covers it, and %s. Or use a pull secret; a token in it is valid for %s.",
 		x.Node, x.Registry, provider, right, life)}
 }
 
