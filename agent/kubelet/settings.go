@@ -31,7 +31,7 @@ func (k *Kubelet) settings() settings {
 }
 
 func (k *Kubelet) readSettings() settings {
-	s := settings{texts: k.service().texts}
+	s := settings{texts: slices.Clone(k.service().texts)} // which are cached
 	if line, running := k.commandLine(); running {
 		s.texts = append(s.texts, line)
 	}

@@ -130,7 +130,7 @@ func TestGaugeReturnsToNothing(t *testing.T) {
 
 // 30 pods that fail on one image with one secret cause one probe of the registry with
 // that secret, and one without. Not parallel: other tests change the node's files, after
-// which registries are asked anew.
+// which registries are asked again.
 func TestManyPodsOneProbe(t *testing.T) {
 	ctx := t.Context()
 	image := registry.HubHost + "/e2e/many:1.0"
